@@ -1,0 +1,54 @@
+// Package health says what it means for an instance to be healthy, and finds
+// out.
+//
+// A [Check] is one question, asked over HTTP or TCP. [Check.Probe] asks it once.
+// A [Gate] turns the answers into a state that does not flap: it opens after a
+// number of good answers in a row and closes after a number of bad ones.
+//
+// The process driver asks to learn when an instance it started is ready; the
+// proxy asks to eject and readmit upstreams while nobody else is watching. Both
+// use this package, so that they can't disagree about what the answer means.
+package health
+
+import (
+	"time"
+)
+
+// Check is a question to an instance. Exactly one of HTTP, TCP and Command is
+// set.
+type Check struct {
+	HTTP *HTTP `json:"http,omitempty"`
+	TCP  bool  `json:"tcp,omitempty"`
+	// Command is an argument vector, run by the driver beside the instance;
+	// exit code 0 is healthy. [Check.Probe] can't ask it: it has no instance to
+	// run it beside.
+	Command []string `json:"command,omitempty"`
+
+	// Interval is the time between the starts of two probes, Timeout the
+	// longest that one may take.
+	Interval time.Duration `json:"interval"`
+	Timeout  time.Duration `json:"timeout"`
+
+	// Healthy and Unhealthy are how many answers in a row open and close a
+	// [Gate]; both are at least 1.
+	Healthy   int `json:"healthy"`
+	Unhealthy int `json:"unhealthy"`
+}
+
+// HTTP is a GET request and the answer it expects.
+type HTTP struct {
+	// Path starts with a slash and may have a query.
+	Path string `json:"path"`
+	// Host is the value of the Host header; empty stands for "localhost".
+	Host string `json:"host,omitempty"`
+	// Status is the one status code that is healthy; 0 stands for any 2xx or 3xx.
+	Status int `json:"status,omitempty"`
+}
+
+// Target is where an instance listens.
+type Target struct {
+	// Network is "tcp" or "unix".
+	Network string `json:"network"`
+	// Address is "host:port" or the path of a socket.
+	Address string `json:"address"`
+}
