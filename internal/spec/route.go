@@ -1,0 +1,116 @@
+package spec
+
+import (
+	"fmt"
+	"net"
+	"path"
+	"regexp"
+	"strings"
+	"unicode"
+)
+
+// normalize gives each value one spelling: host names in lower case, paths
+// without a slash at the end, nothing where there is an empty list.
+func (s *Spec) normalize() {
+	for i, host := range s.Route.Hosts {
+		s.Route.Hosts[i] = strings.ToLower(host)
+	}
+	for i, p := range s.Route.Paths {
+		if trimmed := strings.TrimRight(p, "/"); trimmed != "" {
+			s.Route.Paths[i] = trimmed
+		}
+	}
+	for i := range s.Smoke {
+		s.Smoke[i].normalize()
+	}
+	for _, list := range []*[]string{&s.Command, &s.Route.Hosts, &s.Route.Paths, &s.Health.Command} {
+		if len(*list) == 0 {
+			*list = nil
+		}
+	}
+	if len(s.Smoke) == 0 {
+		s.Smoke = nil
+	}
+	if len(s.Env) == 0 {
+		s.Env = nil
+	}
+}
+
+// hostLabel is a label of a DNS name (RFC 1123 section 2.1).
+var hostLabel = regexp.MustCompile(`^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$`)
+
+func (c *checker) route(r Route) {
+	seen := map[string]bool{}
+	for i, host := range r.Hosts {
+		field := fmt.Sprintf("route.hosts[%d]", i)
+		c.addError(field, checkHost(host))
+		if seen[host] {
+			c.add(field, "remove one of them", "is given twice: %q", host)
+		}
+		seen[host] = true
+	}
+	for i, p := range r.Paths {
+		field := fmt.Sprintf("route.paths[%d]", i)
+		c.addError(field, checkPathPrefix(p))
+		if seen[p] {
+			c.add(field, "remove one of them", "is given twice: %q", p)
+		}
+		seen[p] = true
+	}
+}
+
+// checkHost checks a host name of a route, in lower case.
+func checkHost(host string) *flaw {
+	if host == "*" {
+		return &flaw{`is not a host name: "*"`, "leave hosts out to get every host that no other service names"}
+	}
+	name := strings.TrimPrefix(host, "*.")
+	if len(name) <= 253 && validName(name) {
+		return nil
+	}
+	wrong := &flaw{fmt.Sprintf("is not a host name: %q", host), "write a DNS name like example.com or *.example.com"}
+	if bare := bareHost(host); bare != host && validName(strings.TrimPrefix(bare, "*.")) {
+		wrong.hint = fmt.Sprintf("write it without scheme, port and path: %q", bare)
+	} else if strings.ContainsFunc(host, func(r rune) bool { return r > unicode.MaxASCII }) {
+		wrong.hint = "write it in its ASCII form, which starts with xn--"
+	}
+	return wrong
+}
+
+func validName(name string) bool {
+	for label := range strings.SplitSeq(name, ".") {
+		if !hostLabel.MatchString(label) {
+			return false
+		}
+	}
+	return true
+}
+
+// bareHost takes away scheme, path, port and the dot at the end.
+func bareHost(host string) string {
+	if _, rest, found := strings.Cut(host, "://"); found {
+		host = rest
+	}
+	host, _, _ = strings.Cut(host, "/")
+	if name, _, err := net.SplitHostPort(host); err == nil {
+		host = name
+	}
+	return strings.TrimSuffix(host, ".")
+}
+
+// checkPathPrefix checks a path prefix of a route.
+func checkPathPrefix(p string) *flaw {
+	switch {
+	case !strings.HasPrefix(p, "/"):
+		return &flaw{fmt.Sprintf("must start with /, not %q", p), ""}
+	case strings.ContainsAny(p, "?#"):
+		return &flaw{fmt.Sprintf("must not have a query or fragment: %q", p), "a route knows paths only"}
+	case strings.Contains(p, "%"):
+		return &flaw{fmt.Sprintf("must not have an escape: %q", p), "write the character itself"}
+	case strings.ContainsFunc(p, unicode.IsControl):
+		return &flaw{fmt.Sprintf("has a control character: %q", p), "remove it"}
+	case path.Clean(p) != p:
+		return &flaw{fmt.Sprintf("is not in its shortest form: %q", p), fmt.Sprintf("write %q", path.Clean(p))}
+	}
+	return nil
+}

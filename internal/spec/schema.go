@@ -1,0 +1,239 @@
+package spec
+
+import (
+	_ "embed"
+	"encoding/json"
+	"fmt"
+	"go/ast"
+	"go/parser"
+	"go/token"
+	"reflect"
+	"strings"
+
+	"github.com/invopop/jsonschema"
+)
+
+// typesSource is the file with the types; its comments are the schema's
+// descriptions, so that an editor shows what the code says.
+//
+//go:embed spec.go
+var typesSource string
+
+// Schema returns a JSON Schema (draft 2020-12) of segue.yaml, made from the Go
+// types, for editors to complete and check what is written. It knows shapes and
+// defaults; what it can't say, [Parse] checks.
+func Schema() ([]byte, error) {
+	comments, err := readComments()
+	if err != nil {
+		return nil, fmt.Errorf("spec: schema: %w", err)
+	}
+	r := &jsonschema.Reflector{
+		Anonymous:                  true,
+		DoNotReference:             true,
+		ExpandedStruct:             true,
+		FieldNameTag:               "yaml",
+		RequiredFromJSONSchemaTags: true,
+		Mapper:                     schemaOf,
+		LookupComment:              comments.lookup,
+	}
+	s := r.Reflect(Spec{})
+	s.Title = "segue.yaml"
+	complete(s, reflect.ValueOf(*Default()))
+	out, err := json.MarshalIndent(s, "", "  ")
+	if err != nil {
+		return nil, fmt.Errorf("spec: schema: %w", err)
+	}
+	return append(out, '\n'), nil
+}
+
+// schemaOf returns the schemas of the types that have a notation of their own.
+func schemaOf(t reflect.Type) *jsonschema.Schema {
+	switch t {
+	case reflect.TypeFor[Duration]():
+		return &jsonschema.Schema{
+			Type:     "string",
+			Pattern:  `^(([0-9]+(\.[0-9]*)?|\.[0-9]+)(ns|us|µs|ms|s|m|h))+$`,
+			Examples: []any{"30s", "1m30s"},
+		}
+	case reflect.TypeFor[Size]():
+		return &jsonschema.Schema{
+			Pattern:  `^([0-9]+(\.[0-9]*)?|\.[0-9]+) *([KkMmGgTt][Ii]?)?[Bb]?$`,
+			Examples: []any{"64MiB", "1GB"},
+			Extras:   map[string]any{"type": []string{"string", "integer"}, "minimum": 0},
+		}
+	case reflect.TypeFor[Percent]():
+		return &jsonschema.Schema{
+			Pattern:  `^([0-9]+(\.[0-9]*)?|\.[0-9]+) *%?$`,
+			Examples: []any{"5%", "0.5%"},
+			Extras:   map[string]any{"type": []string{"string", "number"}, "minimum": 0, "maximum": 100},
+		}
+	}
+	return nil
+}
+
+// complete adds to the schema of a struct what the reflector doesn't know: the
+// defaults in value, which fields exclude each other, and where nothing or an
+// unquoted number may stand.
+func complete(s *jsonschema.Schema, value reflect.Value) {
+	fields := fieldsOf(value.Type())
+	for _, f := range fields {
+		property, ok := s.Properties.Get(f.name)
+		if !ok {
+			continue
+		}
+		v := value.Field(f.index)
+		if text := defaultText(v); text != nil && !f.choice {
+			property.Default = text
+		}
+		property.Description = inYAML(property.Description, value.Type().Field(f.index).Name, f.name)
+		completeField(property, v)
+	}
+	exclude(s, fields, value)
+}
+
+func completeField(s *jsonschema.Schema, v reflect.Value) {
+	switch v.Kind() {
+	case reflect.Pointer:
+		complete(s, defaultOf(v.Type().Elem()))
+		orNull(s)
+	case reflect.Struct:
+		complete(s, v)
+		orNull(s)
+	case reflect.Slice:
+		if element := v.Type().Elem(); element.Kind() == reflect.Struct {
+			complete(s.Items, defaultOf(element))
+		} else {
+			anyScalar(s.Items)
+		}
+		if s.MinItems == nil {
+			orNull(s)
+		}
+	case reflect.Map:
+		anyScalar(s.AdditionalProperties)
+		orNull(s)
+	case reflect.String:
+		anyScalar(s)
+	}
+}
+
+// orNull lets a field stand without a value, when it has no required ones.
+func orNull(s *jsonschema.Schema) {
+	if len(s.Required) == 0 && s.Type != "" {
+		s.Extras = map[string]any{"type": []string{s.Type, "null"}}
+		s.Type = ""
+	}
+}
+
+// anyScalar lets a free text be written without quotes even where YAML takes it
+// for a number or a boolean.
+func anyScalar(s *jsonschema.Schema) {
+	if s.Type == "string" && s.Pattern == "" && s.Enum == nil {
+		s.Extras = map[string]any{"type": []string{"string", "number", "boolean"}}
+		s.Type = ""
+	}
+}
+
+// exclude says that of the fields that are a choice there is one, or none where
+// value, which holds the defaults, has chosen. Its words bind mappings only, so
+// that nothing can stand for one.
+func exclude(s *jsonschema.Schema, fields []field, value reflect.Value) {
+	var one []*jsonschema.Schema
+	others := map[string]*jsonschema.Schema{}
+	chosen := false
+	for _, f := range fields {
+		if !f.choice {
+			continue
+		}
+		chosen = chosen || !value.Field(f.index).IsZero()
+		one = append(one, &jsonschema.Schema{Required: []string{f.name}})
+		if rest := without(names(fields, choiceField), f.name); len(rest) > 0 {
+			others[f.name] = &jsonschema.Schema{Not: &jsonschema.Schema{AnyOf: rest}}
+		}
+	}
+	s.DependentSchemas = others
+	if !chosen {
+		s.AnyOf = one
+	}
+}
+
+// without returns schemas that each ask for one of the names but name.
+func without(list []string, name string) []*jsonschema.Schema {
+	var rest []*jsonschema.Schema
+	for _, other := range list {
+		if other != name {
+			rest = append(rest, &jsonschema.Schema{Required: []string{other}})
+		}
+	}
+	return rest
+}
+
+// defaultText returns a scalar default as it is written; nil when there is none.
+func defaultText(v reflect.Value) any {
+	switch v.Kind() {
+	case reflect.Struct, reflect.Pointer, reflect.Slice, reflect.Map:
+		return nil
+	}
+	if v.IsZero() {
+		return nil
+	}
+	if text, ok := v.Interface().(fmt.Stringer); ok {
+		return text.String()
+	}
+	return v.Interface()
+}
+
+// comments holds the doc comments of types ("Spec") and fields ("Spec.Service").
+type comments map[string]string
+
+// readComments reads them from the source of the types.
+func readComments() (comments, error) {
+	file, err := parser.ParseFile(token.NewFileSet(), "spec.go", typesSource, parser.ParseComments)
+	if err != nil {
+		return nil, err
+	}
+	c := comments{}
+	for _, declaration := range file.Decls {
+		general, ok := declaration.(*ast.GenDecl)
+		if !ok || general.Tok != token.TYPE {
+			continue
+		}
+		for _, s := range general.Specs {
+			c.addType(s.(*ast.TypeSpec), general.Doc)
+		}
+	}
+	return c, nil
+}
+
+func (c comments) addType(t *ast.TypeSpec, doc *ast.CommentGroup) {
+	c[t.Name.Name] = oneParagraph(doc)
+	structure, ok := t.Type.(*ast.StructType)
+	if !ok {
+		return
+	}
+	for _, f := range structure.Fields.List {
+		for _, name := range f.Names {
+			c[t.Name.Name+"."+name.Name] = oneParagraph(f.Doc)
+		}
+	}
+}
+
+func oneParagraph(doc *ast.CommentGroup) string {
+	return strings.Join(strings.Fields(doc.Text()), " ")
+}
+
+// inYAML lets a field's description, which starts with its Go name by Go's
+// convention, start with its name in segue.yaml.
+func inYAML(description, goName, name string) string {
+	if rest, ok := strings.CutPrefix(description, goName+" "); ok {
+		return name + " " + rest
+	}
+	return description
+}
+
+// lookup is the reflector's question for the comment of a type or its field.
+func (c comments) lookup(t reflect.Type, fieldName string) string {
+	if fieldName == "" {
+		return c[t.Name()]
+	}
+	return c[t.Name()+"."+fieldName]
+}
