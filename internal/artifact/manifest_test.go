@@ -41,7 +41,7 @@ func TestDigest(t *testing.T) {
 		"target":           func(h []tar.Header) []tar.Header { h[3].Linkname = "./d"; return h },
 		"empty directory":  func(h []tar.Header) []tar.Header { return append(h, dirHeader("e")) },
 		"one less":         func(h []tar.Header) []tar.Header { return h[:3] },
-		"nothing":          func(h []tar.Header) []tar.Header { return nil },
+		"nothing":          func([]tar.Header) []tar.Header { return nil },
 		"dir for a file":   func(h []tar.Header) []tar.Header { h[1] = dirHeader("d/f"); return h },
 	} {
 		b := put(t, s, tarOf(t, change(slices.Clone(base))...))

@@ -152,7 +152,7 @@ func (p packer) addFile(source, name string) error {
 	if err != nil {
 		return err
 	}
-	if _, err := io.CopyN(p.out, contextReader{p.ctx, f}, before.Size()); err != nil && err != io.EOF {
+	if _, err := io.CopyN(p.out, contextReader{p.ctx, f}, before.Size()); err != nil && !errors.Is(err, io.EOF) {
 		return fmt.Errorf("%q: %w", name, err)
 	}
 	return unchanged(f, name, before)

@@ -67,13 +67,13 @@ func live(ctx context.Context, dir string) error {
 		return err
 	}
 	if err := Pack(ctx, source, &stream); err == nil || !strings.Contains(err.Error(), "make it readable") {
-		return fmt.Errorf("packing an unreadable file: %v", err)
+		return fmt.Errorf("packing an unreadable file: %w", err)
 	}
 	if _, err := s.Collect(ctx, nil); err != nil {
 		return err
 	}
 	if names, err := s.names(); err != nil || len(names) != 0 {
-		return fmt.Errorf("left are %q, %v", names, err)
+		return fmt.Errorf("left are %q, %w", names, err)
 	}
 	return nil
 }

@@ -108,7 +108,8 @@ func (s *Store) place(ctx context.Context, temp, digest string) error {
 			return err
 		}
 		// What can't be deleted now goes at the next Open.
-		defer removeTree(damaged)
+		// What is left of it is removed by the next Open.
+		defer func() { _ = removeTree(damaged) }()
 	case !errors.Is(err, fs.ErrNotExist):
 		return err
 	}

@@ -163,7 +163,7 @@ func (u *unpacker) makeRoomFor(name string, isDir bool) error {
 			return fmt.Errorf("%w: %q is inside of %q, which is a file", ErrRefused, name, parent)
 		}
 	}
-	if _, ok := u.entries[name]; ok && !(isDir && u.implied[name]) {
+	if _, ok := u.entries[name]; ok && (!isDir || !u.implied[name]) {
 		return fmt.Errorf("%w: two entries have the path %q", ErrRefused, name)
 	}
 	return nil

@@ -32,13 +32,13 @@ type Release struct {
 	// and must not write to it.
 	Dir string
 	// Command is the argument vector, with templates as in {{.Port}} still in
-	// it; see [Vars].
+	// it; see [Vars]. The command of Health may have the same.
 	Command []string
 	// WorkDir is relative to Dir.
 	WorkDir string
 	// Env holds the variables of the service; their values are final. The
 	// driver adds its own (PORT and others) and nothing of its surroundings but
-	// PATH, HOME, LANG and TZ.
+	// PATH, HOME, LANG and TZ; HOME is that of User, if there is one.
 	Env map[string]string
 	// User is a user name or number to run as; empty is the daemon's own.
 	User string
@@ -100,7 +100,8 @@ const (
 	// Backoff: has exited by itself and will be started again.
 	Backoff State = "backoff"
 	// Failed: exited so often, or was not ready for so long, that the driver
-	// gives it up. Only Remove, or Ensure after a Remove, leads out of it.
+	// gives it up. A process that is left is being stopped. Only Remove, or
+	// Ensure after a Remove, leads out of it.
 	Failed State = "failed"
 	// Stopping: has been asked to stop and has not ended.
 	Stopping State = "stopping"
@@ -116,7 +117,9 @@ type Instance struct {
 	// Index is the instance's number in its release, from 1.
 	Index int   `json:"index"`
 	State State `json:"state"`
-	// Target is where it listens; the same over its whole life.
+	// Target is where it listens. It changes only while no process of the
+	// instance runs, when its address was taken by another program in the
+	// meantime: one who keeps targets compares them whenever Restarts has grown.
 	Target health.Target `json:"target"`
 	// Pid is 0 when no process runs.
 	Pid int `json:"pid,omitempty"`
@@ -128,8 +131,9 @@ type Instance struct {
 	// itself.
 	Restarts int `json:"restarts"`
 	// Message is one sentence for a person about the last thing that went
-	// wrong: "exited with code 1 after 0.2 s", "health: GET /healthz: 503, want
-	// 2xx". Empty when nothing did.
+	// wrong: "exited with code 1 after 0.2s", "health: GET /healthz: 503, want
+	// 2xx or 3xx". What is wrong with its health goes when that is mended; an
+	// exit stays told. Empty when nothing went wrong.
 	Message string `json:"message,omitempty"`
 }
 
@@ -153,6 +157,18 @@ type Driver interface {
 	// instance in state Failed counts as existing.
 	Ensure(ctx context.Context, r Release, n int) error
 
+	// Check says, without any effect, whether Ensure could run the release: an
+	// error names what stands in the way and the remedy. Notes are what a person
+	// should know beforehand, such as limits that can't be enforced here. An
+	// empty Dir leaves out what needs the artifact.
+	Check(ctx context.Context, r Release) (notes []string, err error)
+
+	// Exec runs a command once in the surroundings of the release: its
+	// directory, environment with env added, and user, though not as an
+	// instance. It returns what the command printed, also with an error, and
+	// ends the command and all its children when ctx ends.
+	Exec(ctx context.Context, r Release, command []string, env map[string]string) (output string, err error)
+
 	// List returns the instances of all services, ordered by ID.
 	List(ctx context.Context) ([]Instance, error)
 
@@ -161,11 +177,16 @@ type Driver interface {
 	Remove(ctx context.Context, service, release string) error
 
 	// Logs copies output of a release's instances to w, each line prefixed
-	// with "ID| " when there may be more than one instance. The logs of a
-	// removed release can be read until its logs are collected.
+	// with "ID| " unless o names one instance. The logs of a removed release can
+	// be read until they are collected; when there are none, that is an error.
+	// The end of ctx ends following without an error.
 	Logs(ctx context.Context, w io.Writer, service, release string, o LogOptions) error
 
+	// CollectLogs drops the logs of releases that neither run nor are kept.
+	CollectLogs(ctx context.Context, keep func(service, release string) bool) error
+
 	// Watch returns a channel of capacity 1 that receives whenever List may
-	// have changed since the last receive. It is closed when ctx ends.
+	// have changed since the last receive; the first value is there at once. It
+	// is closed when ctx ends.
 	Watch(ctx context.Context) <-chan struct{}
 }

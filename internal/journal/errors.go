@@ -31,7 +31,7 @@ func (j *Journal) explain(ctx context.Context, op string, err error) error {
 	if ctx.Err() != nil && interrupted(err) {
 		return fmt.Errorf("%s journal %s: %w", op, j.path, ctx.Err())
 	}
-	kind, remedy := diagnose(err, filepath.Dir(j.path))
+	remedy, kind := diagnose(err, filepath.Dir(j.path))
 	switch {
 	case kind != nil && !errors.Is(err, kind):
 		return fmt.Errorf("%s journal %s: %w: %s (%w)", op, j.path, kind, remedy, err)
@@ -46,27 +46,27 @@ func interrupted(err error) bool {
 		code(err) == sqlite3.SQLITE_INTERRUPT
 }
 
-// diagnose returns which of the package's errors err amounts to, nil if none,
-// and what to do, empty if err says so itself or nothing is known.
-func diagnose(err error, dir string) (kind error, remedy string) {
+// diagnose returns what to do about err, empty if it says so itself or nothing
+// is known, and which of the package's errors it amounts to, nil if none.
+func diagnose(err error, dir string) (remedy string, kind error) {
 	const restore = "stop Segue, keep a copy of the file and of the two beside it (-wal, -shm) for inspection, and put a backup in its place, or nothing to start with an empty journal"
 	switch {
 	case outOfSpace(err, dir):
-		return ErrFull, "make room in " + dir + " and try again"
+		return "make room in " + dir + " and try again", ErrFull
 	case errors.Is(err, ErrDamaged):
-		return ErrDamaged, restore
+		return restore, ErrDamaged
 	}
 	switch code(err) {
 	case sqlite3.SQLITE_CORRUPT:
-		return ErrDamaged, restore
+		return restore, ErrDamaged
 	case sqlite3.SQLITE_NOTADB:
-		return ErrForeign, "name another file, or move this one away"
+		return "name another file, or move this one away", ErrForeign
 	case sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_PERM:
-		return nil, "the file and the directory " + dir + " must be writable for the user that Segue runs as"
+		return "the file and the directory " + dir + " must be writable for the user that Segue runs as", nil
 	case sqlite3.SQLITE_BUSY:
-		return nil, "another program holds a lock on it: end that program and try again"
+		return "another program holds a lock on it: end that program and try again", nil
 	}
-	return nil, ""
+	return "", nil
 }
 
 // outOfSpace finds a full disk behind the several forms that it takes: SQLite's

@@ -17,9 +17,13 @@ type Stats struct {
 	ConnectionsAccepted uint64 `json:"connections_accepted"`
 
 	// Unrouted counts requests that no service's hosts and paths took (404),
-	// Malformed those that were refused before they could be routed (400, 431).
+	// Malformed those that were refused before they could be routed (400, 405
+	// for CONNECT, 417, 431, 501, 505). Neither is part of Services.
 	Unrouted  uint64 `json:"unrouted"`
 	Malformed uint64 `json:"malformed"`
+	// LogDropped counts requests that are missing in the access log because
+	// its writer was too slow or failed.
+	LogDropped uint64 `json:"log_dropped"`
 
 	Services []ServiceStats `json:"services"`
 }
@@ -52,7 +56,8 @@ type ReleaseStats struct {
 	Answered [6]uint64 `json:"answered"`
 	// Failed counts requests that got no whole answer of the service.
 	Failed Failures `json:"failed"`
-	// ClientGone counts requests whose client went away before its answer was
+	// ClientGone counts requests whose client went away, broke off its body,
+	// or neither sent nor took anything for too long, before its answer was
 	// complete.
 	ClientGone uint64 `json:"client_gone"`
 	// Rerouted counts requests that left this release for another because
@@ -71,8 +76,7 @@ type ReleaseStats struct {
 
 // Failures counts requests that got no whole answer, by cause.
 type Failures struct {
-	// Unavailable: no healthy upstream to choose from; answered 503 by the
-	// proxy.
+	// Unavailable: no upstream to choose from; answered 503 by the proxy.
 	Unavailable uint64 `json:"unavailable"`
 	// Connect: no connection to any upstream; answered 502.
 	Connect uint64 `json:"connect"`
@@ -91,6 +95,46 @@ type Failures struct {
 // Sum is the number of all failures.
 func (f Failures) Sum() uint64 {
 	return f.Unavailable + f.Connect + f.Broken + f.Timeout + f.Truncated + f.Cut
+}
+
+// Plus returns the sums of f and o.
+func (f Failures) Plus(o Failures) Failures {
+	return Failures{
+		Unavailable: f.Unavailable + o.Unavailable,
+		Connect:     f.Connect + o.Connect,
+		Broken:      f.Broken + o.Broken,
+		Timeout:     f.Timeout + o.Timeout,
+		Truncated:   f.Truncated + o.Truncated,
+		Cut:         f.Cut + o.Cut,
+	}
+}
+
+// Minus returns what was added to earlier to get f.
+func (f Failures) Minus(earlier Failures) Failures {
+	return Failures{
+		Unavailable: f.Unavailable - earlier.Unavailable,
+		Connect:     f.Connect - earlier.Connect,
+		Broken:      f.Broken - earlier.Broken,
+		Timeout:     f.Timeout - earlier.Timeout,
+		Truncated:   f.Truncated - earlier.Truncated,
+		Cut:         f.Cut - earlier.Cut,
+	}
+}
+
+// Minus returns what r counted after earlier, a snapshot of the same release in
+// the same epoch. InFlight, Upgraded and Upstreams, which are states and no
+// counts, are those of r.
+func (r ReleaseStats) Minus(earlier ReleaseStats) ReleaseStats {
+	r.Accepted -= earlier.Accepted
+	for i, n := range earlier.Answered {
+		r.Answered[i] -= n
+	}
+	r.Failed = r.Failed.Minus(earlier.Failed)
+	r.ClientGone -= earlier.ClientGone
+	r.Rerouted -= earlier.Rerouted
+	r.Retried -= earlier.Retried
+	r.Latency = r.Latency.Minus(earlier.Latency)
+	return r
 }
 
 // UpstreamStats is one upstream's state.

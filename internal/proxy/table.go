@@ -1,8 +1,9 @@
 package proxy
 
 import (
-	"github.com/segue-deploy/segue/internal/health"
 	"time"
+
+	"github.com/segue-deploy/segue/internal/health"
 )
 
 // Table says where requests go. It is immutable: a change is a new table with a
@@ -20,20 +21,20 @@ type Service struct {
 	// every host here that no other service names.
 	Hosts []string `json:"hosts,omitempty"`
 	// Paths are prefixes of whole path segments: "/api" takes "/api" and
-	// "/api/x", not "/apix". None is "/". Of several services the exact host
-	// wins over the wildcard, the longer wildcard over the shorter, any host
-	// over none, and then the longest path.
+	// "/api/x", not "/apix". None is "/". They are compared with the decoded
+	// path of the request; dot segments are left as they are.
+	//
+	// Of several services the exact host wins over the wildcard, the longer
+	// wildcard over the shorter, any host over none, and then the longest path.
+	// The host decides first: when no path of the services that name it takes
+	// the request, it is unrouted, even if a service without hosts would. No
+	// two services may claim the same host and path.
 	Paths []string `json:"paths,omitempty"`
 
 	// Releases are those that run. At least one has a weight above 0 when
 	// requests can be answered at all; a release with weight 0 (warm, or a
 	// candidate before its shift) gets no new request.
 	Releases []Release `json:"releases"`
-
-	// Health is asked of every upstream, whatever its weight; nil, or a
-	// command, which only a driver can run, leaves the proxy to what requests
-	// tell it.
-	Health *health.Check `json:"health,omitempty"`
 }
 
 // Release is a release's upstreams and its share of the requests.
@@ -44,6 +45,10 @@ type Release struct {
 	// service sum to 100, or all are 0.
 	Weight    int        `json:"weight"`
 	Upstreams []Upstream `json:"upstreams"`
+	// Health is asked of every upstream, whatever the weight; nil, or a
+	// command, which only a driver can run, leaves the proxy to what requests
+	// tell it.
+	Health *health.Check `json:"health,omitempty"`
 }
 
 // Upstream is an instance as the proxy sees it.

@@ -1,0 +1,50 @@
+# The everyday commands. `make demo` and `make test` are all that a user of a
+# fresh clone needs; the others are their parts.
+
+GO      ?= go
+BIN     := bin
+TOOLS   := $(CURDIR)/$(BIN)/tools
+LINT    := $(TOOLS)/golangci-lint
+LINT_VERSION := v2.15.0
+
+.PHONY: build demo test unit race lint e2e bench fuzz deps clean
+
+build: ## the one static binary
+	CGO_ENABLED=0 $(GO) build -trimpath -o $(BIN)/segue ./cmd/segue
+
+demo: build ## the main job on real processes, with a receipt
+	CGO_ENABLED=0 $(GO) build -o $(BIN)/demo-service ./examples/demo
+	$(GO) run ./e2e/demo -segue $(BIN)/segue -service $(BIN)/demo-service
+
+# Everything: what CI runs. The order puts the quick answers first.
+test: deps lint race e2e
+
+deps: ## what the tests need from the system
+	.ci/install
+
+lint: $(LINT)
+	$(GO) vet ./...
+	GOOS=darwin $(GO) vet ./cmd/... ./internal/api ./internal/cli
+	$(LINT) run ./...
+
+$(LINT):
+	GOBIN=$(TOOLS) $(GO) install github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(LINT_VERSION)
+
+unit: ## the packages' own tests, without the race detector
+	$(GO) test ./cmd/... ./internal/... ./examples/... ./e2e/load/...
+
+race: ## the packages' own tests, with it
+	$(GO) test -race ./cmd/... ./internal/... ./examples/... ./e2e/load/...
+
+e2e: ## the real binary under load, built with the race detector
+	$(GO) test -race -count=1 -timeout=12m ./e2e
+
+bench:
+	$(GO) test -run='^$$' -bench=. -benchmem ./internal/... 
+
+FUZZTIME ?= 30s
+fuzz:
+	$(GO) test -run='^$$' -fuzz=FuzzParse -fuzztime=$(FUZZTIME) ./internal/spec
+
+clean:
+	rm -rf $(BIN)

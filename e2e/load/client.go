@@ -1,0 +1,165 @@
+package load
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"net"
+	"net/http"
+	"syscall"
+	"time"
+)
+
+// pauseAfterLoss keeps a client from asking as fast as it can be refused.
+const pauseAfterLoss = 10 * time.Millisecond
+
+// client asks one request after another.
+type client struct {
+	*Generator
+	number int
+	random *rand.Rand
+	// slow asks for slow answers; fresh uses each connection for one request.
+	slow, fresh bool
+	// fail ends the whole load because of something that is not the server's
+	// fault.
+	fail context.CancelCauseFunc
+
+	asked uint64 // how many requests
+	conn  *conn  // the one to go on with; nil is none
+}
+
+// ownFault is an error of the load client's machine, not of what it loads.
+type ownFault struct{ err error }
+
+func (f *ownFault) Error() string {
+	return fmt.Sprintf("load: the client ran out of its own means (raise the limit of open files, or lower Rate): %v", f.err)
+}
+
+func (f *ownFault) Unwrap() error { return f.err }
+
+// run asks until sending ends; the end of cutting cuts the request in flight.
+func (c *client) run(sending, cutting context.Context) {
+	defer c.dropConn()
+	for {
+		if !c.slow && !c.pacer.wait(sending) || sending.Err() != nil || !c.ledger.sent() {
+			return
+		}
+		r := c.do(cutting, c.next())
+		if own, is := errors.AsType[*ownFault](r.err); is {
+			c.ledger.unsent()
+			c.fail(own)
+			return
+		}
+		c.ledger.ended(r)
+		if r.outcome == Lost && !sleep(sending, pauseAfterLoss) {
+			return
+		}
+	}
+}
+
+// do sends the request, once, and says how it ended.
+func (c *client) do(cutting context.Context, r *request) result {
+	began := time.Now()
+	deadline := began.Add(c.cfg.Timeout + r.takes)
+	res := result{id: r.id, kind: r.kind, started: began}
+	cn, err := c.connection(cutting, deadline)
+	if err != nil {
+		res.took = time.Since(began)
+		if isOwnFault(err) {
+			res.err = &ownFault{err}
+			return res
+		}
+		res.lost(err, nil, cutting)
+		return res
+	}
+	res.localPort = cn.localPort()
+	res.reused = cn.requests > 0
+	cn.limit(cutting, deadline)
+	res.started = time.Now()
+	whole := c.exchange(cutting, cn, r, &res)
+	res.took = time.Since(began)
+	if whole && res.outcome != Wrong && !c.fresh {
+		c.conn = cn
+	} else {
+		cn.close()
+	}
+	return res
+}
+
+// exchange writes the request, reads its answer and fills in how it ended. It
+// returns whether the connection can be used again.
+func (c *client) exchange(cutting context.Context, cn *conn, r *request, res *result) bool {
+	writeErr := cn.send(r.http)
+	// Also after an error: the server may have answered and closed without
+	// reading on, and its answer says more than the error.
+	resp, err := cn.receive(r.http)
+	if err != nil {
+		if writeErr != nil {
+			err = writeErr
+		}
+		res.lost(err, cn, cutting)
+		return false
+	}
+	defer resp.Body.Close()
+	res.status = resp.StatusCode
+	res.release = resp.Header.Get("X-Release")
+	mismatch, err := c.read(resp, r)
+	if err != nil {
+		res.lost(err, cn, cutting)
+		return false
+	}
+	c.judge(resp, r, mismatch, cn.in.Buffered(), res)
+	return writeErr == nil && !resp.Close
+}
+
+// read reads the whole body; mismatch says what is wrong in it, err that it
+// didn't come whole.
+func (c *client) read(resp *http.Response, r *request) (mismatch, err error) {
+	if resp.StatusCode == http.StatusOK {
+		if err := r.check(resp); isMismatch(err) {
+			mismatch = err
+		} else if err != nil {
+			return nil, err
+		}
+	}
+	_, err = io.Copy(io.Discard, resp.Body)
+	return mismatch, err
+}
+
+// connection returns the one that the last request left, or a new one.
+func (c *client) connection(cutting context.Context, deadline time.Time) (*conn, error) {
+	if cn := c.conn; cn != nil {
+		c.conn = nil
+		switch cn.idle() {
+		case alive:
+			return cn, nil
+		case closed:
+			c.ledger.idleClosed.Add(1)
+		case reset:
+			c.ledger.idleReset.Add(1)
+		}
+		cn.close()
+	}
+	d := net.Dialer{Deadline: deadline}
+	raw, err := d.DialContext(cutting, "tcp", c.cfg.Target)
+	if err != nil {
+		return nil, err
+	}
+	c.ledger.connections.Add(1)
+	return newConn(cutting, raw)
+}
+
+func (c *client) dropConn() {
+	if c.conn != nil {
+		c.conn.close()
+		c.conn = nil
+	}
+}
+
+// isOwnFault tells the errors that say nothing about the server: no local port
+// left, no descriptor left.
+func isOwnFault(err error) bool {
+	return errors.Is(err, syscall.EADDRNOTAVAIL) || errors.Is(err, syscall.EMFILE) || errors.Is(err, syscall.ENFILE)
+}

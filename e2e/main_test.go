@@ -1,0 +1,394 @@
+// Package e2e runs the built binary as a user does, under the load of a client
+// that counts every request, and breaks it at every step.
+package e2e
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/segue-deploy/segue/e2e/load"
+	"github.com/segue-deploy/segue/e2e/rig"
+)
+
+// binaries are built once, before the tests.
+type binaries struct{ segue, service string }
+
+var built binaries
+
+func TestMain(m *testing.M) { os.Exit(runTests(m)) }
+
+func runTests(m *testing.M) int {
+	dir, err := os.MkdirTemp("", "segue-e2e-bin-")
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	defer os.RemoveAll(dir)
+	built = binaries{segue: filepath.Join(dir, "segue"), service: filepath.Join(dir, "demo-service")}
+	for _, args := range [][]string{
+		{"build", "-race", "-tags", "crashpoints", "-o", built.segue, "../cmd/segue"},
+		{"build", "-o", built.service, "../examples/demo"},
+	} {
+		if out, err := exec.Command("go", args...).CombinedOutput(); err != nil {
+			fmt.Fprintf(os.Stderr, "go %s: %v\n%s", strings.Join(args, " "), err, out)
+			return 1
+		}
+	}
+	return m.Run()
+}
+
+// stage is a daemon with the demo service's files.
+type stage struct {
+	*rig.Rig
+	t   *testing.T
+	dir string
+	// log is what the daemon wrote; it is shown when the test fails.
+	log string
+	// unmount: the state directory is a file system of its own.
+	unmount bool
+}
+
+func newStage(t *testing.T, flags ...string) *stage {
+	t.Helper()
+	dir, err := os.MkdirTemp("", "segue-e2e-")
+	if err != nil {
+		t.Fatal(err)
+	}
+	r, err := rig.New(built.segue, filepath.Join(dir, "state"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.Flags = flags
+	s := &stage{Rig: r, t: t, dir: dir, log: filepath.Join(dir, "daemon.log")}
+	out, err := os.Create(s.log)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.Output = out
+	t.Cleanup(func() {
+		if err := r.StopAll(); err != nil {
+			t.Error(err)
+		}
+		out.Close()
+		s.checkLogs()
+		if s.unmount {
+			if err := syscall.Unmount(s.Dir, 0); err != nil {
+				t.Error(err)
+			}
+		}
+		_ = filepath.WalkDir(dir, func(path string, e os.DirEntry, err error) error {
+			if err == nil && e.IsDir() {
+				return os.Chmod(path, 0o755)
+			}
+			return nil
+		})
+		if err := os.RemoveAll(dir); err != nil {
+			t.Error(err)
+		}
+	})
+	s.copy(built.service, "artifact/demo-service")
+	return s
+}
+
+// checkLogs fails on a data race in the daemon or the proxy, and shows what they
+// wrote when the test has failed.
+func (s *stage) checkLogs() {
+	for _, path := range []string{s.log, filepath.Join(s.Dir, "proxy.log")} {
+		text, err := os.ReadFile(path)
+		if err != nil {
+			continue
+		}
+		if strings.Contains(string(text), "DATA RACE") || strings.Contains(string(text), "panic:") {
+			s.t.Errorf("%s has a data race or a panic", filepath.Base(path))
+		}
+		if s.t.Failed() {
+			s.t.Logf("%s:\n%s", filepath.Base(path), text)
+		}
+	}
+}
+
+func (s *stage) serve() *stage {
+	s.t.Helper()
+	if err := s.Serve(); err != nil {
+		s.t.Fatal(err)
+	}
+	return s
+}
+
+func (s *stage) copy(from, to string) {
+	s.t.Helper()
+	data, err := os.ReadFile(from)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	s.write(to, string(data), 0o755)
+}
+
+func (s *stage) write(name, text string, mode os.FileMode) string {
+	s.t.Helper()
+	path := filepath.Join(s.dir, name)
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+		s.t.Fatal(err)
+	}
+	if err := os.WriteFile(path, []byte(text), mode); err != nil {
+		s.t.Fatal(err)
+	}
+	return path
+}
+
+// release is a segue.yaml of the demo service. The zero value is a good one.
+type release struct {
+	version   string
+	behaviour string
+	instances int
+	bake      time.Duration
+	drain     time.Duration
+	warm      time.Duration
+	deadline  time.Duration
+	more      string
+}
+
+func (r release) String() string {
+	return fmt.Sprintf(`service: web
+artifact: artifact
+command: [./demo-service]
+instances: %d
+env:
+  DEMO_VERSION: "%s"
+  DEMO_BEHAVIOUR: %s
+health:
+  http: {path: /healthz}
+  interval: 100ms
+  timeout: 5s
+  start_deadline: %s
+smoke:
+  - http: {path: /smoke, contains: smoke test passed}
+strategy:
+  blue-green: {bake: %s, max_errors: 10%%, min_requests: 20}
+drain: %s
+warm: %s
+stop_grace: 5s
+%s`, cmp.Or(r.instances, 2), r.version, cmp.Or(r.behaviour, "ok"), cmp.Or(r.deadline, 30*time.Second),
+		cmp.Or(r.bake, 500*time.Millisecond), cmp.Or(r.drain, 20*time.Second), cmp.Or(r.warm, 5*time.Minute), r.more)
+}
+
+// deploy deploys a release and expects an exit code.
+func (s *stage) deploy(r release, code int) rig.Result {
+	s.t.Helper()
+	file := s.write("segue.yaml", r.String(), 0o644)
+	return s.expect(code, "deploy", "-f", file)
+}
+
+// deployBeside deploys while the test goes on.
+func (s *stage) deployBeside(r release) <-chan rig.Result {
+	s.t.Helper()
+	file := s.write("segue.yaml", r.String(), 0o644)
+	done := make(chan rig.Result, 1)
+	go func() { done <- s.Run(s.t.Context(), "deploy", "-f", file) }()
+	return done
+}
+
+// expect runs a command and expects an exit code.
+func (s *stage) expect(code int, args ...string) rig.Result {
+	s.t.Helper()
+	ctx, cancel := context.WithTimeout(s.t.Context(), 3*time.Minute)
+	defer cancel()
+	res := s.Run(ctx, args...)
+	if res.Code != code {
+		s.t.Fatalf("segue %s: exit code %d, want %d\n%s%s", strings.Join(args, " "), res.Code, code, res.Stdout, res.Stderr)
+	}
+	return res
+}
+
+func (s *stage) contains(res rig.Result, texts ...string) {
+	s.t.Helper()
+	for _, text := range texts {
+		if !strings.Contains(res.Stdout+res.Stderr, text) {
+			s.t.Errorf("no %q in\n%s%s", text, res.Stdout, res.Stderr)
+		}
+	}
+}
+
+// loadRun is a load client at work.
+type loadRun struct {
+	t    *testing.T
+	gen  *load.Generator
+	stop context.CancelFunc
+	err  chan error
+}
+
+func (s *stage) load(cfg load.Config) *loadRun {
+	s.t.Helper()
+	cfg.Target = s.Address
+	if cfg.KeepAlive+cfg.Fresh+cfg.Slow == 0 {
+		cfg.KeepAlive, cfg.Fresh, cfg.Slow = 8, 3, 2
+	}
+	if cfg.Rate == 0 {
+		cfg.Rate = 200
+	}
+	if cfg.SlowFor == 0 {
+		cfg.SlowFor = 2 * time.Second
+	}
+	gen, err := load.New(cfg)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	ctx, stop := context.WithCancel(context.Background())
+	l := &loadRun{t: s.t, gen: gen, stop: stop, err: make(chan error, 1)}
+	go func() { l.err <- gen.Run(ctx) }()
+	s.t.Cleanup(func() { l.end() })
+	return l
+}
+
+// end stops the load and returns its report; again it returns the same.
+func (l *loadRun) end() load.Report {
+	l.stop()
+	if err, ok := <-l.err; ok {
+		close(l.err)
+		if err != nil {
+			l.t.Errorf("load: %v", err)
+		}
+	}
+	return l.gen.Report()
+}
+
+// nothingLost ends the load and fails if a request did not end well.
+func (l *loadRun) nothingLost() load.Report {
+	l.t.Helper()
+	r := l.end()
+	if r.OK != r.Sent || r.Sent == 0 {
+		l.t.Errorf("%s", r)
+		for _, f := range r.Failures {
+			l.t.Log(f)
+		}
+	}
+	return r
+}
+
+// wait returns when the load has got some answers from a release.
+func (l *loadRun) answersFrom(release string, at time.Time) {
+	l.t.Helper()
+	eventually(l.t, "answers from "+release, func() bool { return l.gen.After(at)[release] > 0 })
+}
+
+// eventually polls until something holds; the deadline is only there so that a
+// test that fails ends.
+func eventually(t *testing.T, what string, holds func() bool) {
+	t.Helper()
+	deadline := time.Now().Add(90 * time.Second)
+	for !holds() {
+		if time.Now().After(deadline) {
+			t.Fatalf("never: %s", what)
+		}
+		time.Sleep(20 * time.Millisecond)
+	}
+}
+
+// get sends one request on a connection of its own.
+func (s *stage) get(path string) (int, string) {
+	s.t.Helper()
+	client := http.Client{Timeout: 30 * time.Second, Transport: &http.Transport{DisableKeepAlives: true}}
+	resp, err := client.Get("http://" + s.Address + path)
+	if err != nil {
+		s.t.Fatalf("GET %s: %v", path, err)
+	}
+	defer resp.Body.Close()
+	body, err := io.ReadAll(resp.Body)
+	if err != nil {
+		s.t.Fatalf("GET %s: %v", path, err)
+	}
+	return resp.StatusCode, string(body)
+}
+
+// dial connects as a client does that speaks for itself.
+func (s *stage) dial() net.Conn {
+	s.t.Helper()
+	c, err := net.Dial("tcp", s.Address)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	s.t.Cleanup(func() { c.Close() })
+	return c
+}
+
+// status is the service's, as far as tests look at it.
+type status struct {
+	Stable     string
+	Deployment struct {
+		ID    string
+		Phase string
+		Steps []struct{ Kind, Status string }
+	}
+	Releases []struct {
+		ID        string
+		Role      string
+		Weight    int
+		Instances []struct {
+			ID       string
+			State    string
+			Pid      int
+			Restarts int
+		}
+	}
+	Traffic struct {
+		Releases []counts
+	}
+}
+
+type counts struct {
+	ID       string
+	Accepted uint64
+	InFlight int64 `json:"in_flight"`
+	Retried  uint64
+}
+
+func (s *stage) status() status {
+	s.t.Helper()
+	var all []status
+	if err := s.JSON(s.t.Context(), &all, "status"); err != nil {
+		s.t.Fatal(err)
+	}
+	if len(all) != 1 {
+		s.t.Fatalf("%d services", len(all))
+	}
+	return all[0]
+}
+
+// receipt is a deployment's, as far as tests look at it.
+type receipt struct {
+	Phase  string
+	Reason string
+	Total  struct {
+		Accepted        uint64
+		Lost            uint64
+		FailedByService uint64 `json:"failed_by_service"`
+		FailedBySegue   uint64 `json:"failed_by_segue"`
+		Retried         uint64
+	}
+	Drains []struct {
+		Release                 string
+		Upgraded, Finished, Cut int
+		InFlight                int `json:"in_flight"`
+	}
+	Unknown []string
+}
+
+func (s *stage) receipt(id string) receipt {
+	s.t.Helper()
+	var r receipt
+	if err := s.JSON(s.t.Context(), &r, "receipt", "-s", "web", id); err != nil {
+		s.t.Fatal(err)
+	}
+	return r
+}

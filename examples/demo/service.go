@@ -1,0 +1,204 @@
+package main
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"net/http"
+	"strconv"
+	"sync"
+	"time"
+)
+
+// service answers the requests of one instance.
+type service struct {
+	config
+	born time.Time
+	// stopping ends when the instance is asked to stop.
+	stopping context.Context
+	// sockets are the WebSockets, which [http.Server.Shutdown] doesn't wait for.
+	sockets sync.WaitGroup
+}
+
+// answer is the body of a JSON answer.
+type answer struct {
+	Release  string `json:"release"`
+	Instance string `json:"instance"`
+	Version  string `json:"version,omitempty"`
+	LoadID   string `json:"load_id,omitempty"`
+	// Length and SHA256 are of the request's body.
+	Length  *int64 `json:"length,omitempty"`
+	SHA256  string `json:"sha256,omitempty"`
+	Message string `json:"message,omitempty"`
+}
+
+func newService(c config, stopping context.Context) *service {
+	return &service{config: c, born: time.Now(), stopping: stopping}
+}
+
+func (s *service) handler() http.Handler {
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /{$}", s.root)
+	mux.HandleFunc("GET /healthz", s.healthz)
+	mux.HandleFunc("GET /smoke", s.smoke)
+	mux.HandleFunc("GET /slow", s.slow)
+	mux.HandleFunc("POST /echo", s.echo)
+	mux.HandleFunc("POST /upload", s.upload)
+	mux.HandleFunc("GET /bytes", s.bytes)
+	mux.HandleFunc("GET /status/{code}", s.status)
+	mux.HandleFunc("GET /ws", s.websocket)
+	mux.HandleFunc("GET /events", s.events)
+	return s.marked(mux)
+}
+
+// marked puts the sender on every answer, those of the mux included, or, for
+// hang, lets there be none.
+func (s *service) marked(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if s.behaviour.kind == hang {
+			select {
+			case <-r.Context().Done():
+			case <-s.stopping.Done():
+			}
+			panic(http.ErrAbortHandler) // or net/http would answer 200
+		}
+		w.Header().Set("X-Release", s.release)
+		w.Header().Set("X-Instance", s.instance)
+		if id := r.Header.Get("X-Load-Id"); id != "" {
+			w.Header().Set("X-Load-Id", id)
+		}
+		next.ServeHTTP(w, r)
+	})
+}
+
+func (s *service) root(w http.ResponseWriter, r *http.Request) {
+	if s.fails() {
+		s.answer(w, r, http.StatusInternalServerError, answer{Message: "failing, as DEMO_BEHAVIOUR asks"})
+		return
+	}
+	s.answer(w, r, http.StatusOK, answer{})
+}
+
+func (s *service) healthz(w http.ResponseWriter, r *http.Request) {
+	switch {
+	case s.behaviour.kind == unhealthy:
+		s.answer(w, r, http.StatusInternalServerError, answer{Message: "unhealthy, as DEMO_BEHAVIOUR asks"})
+	case s.behaviour.kind == slowStart && time.Since(s.born) < s.behaviour.after:
+		s.answer(w, r, http.StatusServiceUnavailable, answer{Message: "still starting"})
+	default:
+		s.answer(w, r, http.StatusOK, answer{Message: "healthy"})
+	}
+}
+
+func (s *service) smoke(w http.ResponseWriter, r *http.Request) {
+	if s.behaviour.kind == smokeFails {
+		s.answer(w, r, http.StatusInternalServerError, answer{Message: "smoke test failed"})
+		return
+	}
+	s.answer(w, r, http.StatusOK, answer{Message: "smoke test passed"})
+}
+
+func (s *service) echo(w http.ResponseWriter, r *http.Request) {
+	s.digest(w, r, r.Body)
+}
+
+// upload is echo at a walking pace, so that a body takes as long as the tester
+// wants.
+func (s *service) upload(w http.ResponseWriter, r *http.Request) {
+	rate := 64 << 10
+	if q := r.URL.Query().Get("rate"); q != "" {
+		n, err := strconv.Atoi(q)
+		if err != nil || n < 10 || n > 1<<30 {
+			s.answer(w, r, http.StatusBadRequest, answer{Message: fmt.Sprintf("rate=%q: not a number of bytes per second from 10 to 2^30", q)})
+			return
+		}
+		rate = n
+	}
+	s.digest(w, r, &pacedReader{ctx: r.Context(), r: r.Body, piece: rate / 10, every: 100 * time.Millisecond})
+}
+
+func (s *service) digest(w http.ResponseWriter, r *http.Request, body io.Reader) {
+	h := sha256.New()
+	n, err := io.Copy(h, body)
+	if err != nil {
+		s.answer(w, r, http.StatusBadRequest, answer{Length: &n, Message: "the body broke off"})
+		return
+	}
+	if s.fails() {
+		s.answer(w, r, http.StatusInternalServerError, answer{Length: &n, Message: "failing, as DEMO_BEHAVIOUR asks"})
+		return
+	}
+	s.answer(w, r, http.StatusOK, answer{Length: &n, SHA256: hex.EncodeToString(h.Sum(nil))})
+}
+
+func (s *service) status(w http.ResponseWriter, r *http.Request) {
+	code, err := strconv.Atoi(r.PathValue("code"))
+	if err != nil || code < 200 || code > 599 {
+		s.answer(w, r, http.StatusBadRequest, answer{Message: "not a status from 200 to 599"})
+		return
+	}
+	if code == http.StatusNoContent || code == http.StatusNotModified {
+		w.WriteHeader(code)
+		return
+	}
+	s.answer(w, r, code, answer{Message: http.StatusText(code)})
+}
+
+// fails says whether this request is one of those that DEMO_BEHAVIOUR=errors
+// lets fail.
+func (s *service) fails() bool {
+	return s.behaviour.kind == failing && rand.IntN(100) < s.behaviour.percent
+}
+
+func (s *service) answer(w http.ResponseWriter, r *http.Request, status int, a answer) {
+	a.Release, a.Instance, a.Version = s.release, s.instance, s.version
+	a.LoadID = r.Header.Get("X-Load-Id")
+	body, err := json.Marshal(a)
+	if err != nil {
+		panic(err) // strings and a number always marshal
+	}
+	body = append(body, '\n')
+	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("Content-Length", strconv.Itoa(len(body)))
+	w.WriteHeader(status)
+	_, _ = w.Write(body) // an error means that the client has gone
+}
+
+// queryDuration is the query's duration of that name, from least to most.
+func queryDuration(r *http.Request, name string, fallback, least, most time.Duration) (time.Duration, error) {
+	q := r.URL.Query().Get(name)
+	if q == "" {
+		return fallback, nil
+	}
+	d, err := time.ParseDuration(q)
+	if err != nil || d < least || d > most {
+		return 0, fmt.Errorf("%s=%q: not a duration from %s to %s", name, q, least, most)
+	}
+	return d, nil
+}
+
+// pacedReader reads at most piece bytes, and then waits.
+type pacedReader struct {
+	ctx   context.Context
+	r     io.Reader
+	piece int
+	every time.Duration
+}
+
+func (p *pacedReader) Read(b []byte) (int, error) {
+	n, err := p.r.Read(b[:min(len(b), p.piece)])
+	if err != nil {
+		return n, err
+	}
+	select {
+	case <-time.After(p.every * time.Duration(n) / time.Duration(p.piece)):
+		return n, nil
+	case <-p.ctx.Done():
+		return n, errors.New("the client has gone")
+	}
+}

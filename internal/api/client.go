@@ -1,0 +1,283 @@
+package api
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"net"
+	"net/http"
+	"net/url"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/segue-deploy/segue/internal/artifact"
+	"github.com/segue-deploy/segue/internal/deploy"
+	"github.com/segue-deploy/segue/internal/spec"
+)
+
+// Client talks to a daemon.
+type Client struct {
+	socket string
+	http   *http.Client
+}
+
+// NewClient returns a client of the daemon that listens on a unix socket.
+func NewClient(socket string) *Client {
+	return &Client{socket: socket, http: &http.Client{Transport: &http.Transport{
+		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+			var d net.Dialer
+			return d.DialContext(ctx, "unix", socket)
+		},
+	}}}
+}
+
+// Unreachable says that no daemon answers; the command may or may not have been
+// carried out.
+type Unreachable struct {
+	Socket string
+	Err    error
+}
+
+func (u *Unreachable) Error() string {
+	hint := "is 'segue serve' running, with the same --state-dir?"
+	if errors.Is(u.Err, fs.ErrPermission) {
+		hint = "run as root or as a member of the group that owns it"
+	}
+	return fmt.Sprintf("no daemon answers on %s: %v; %s", u.Socket, reason(u.Err), hint)
+}
+
+func (u *Unreachable) Unwrap() error { return u.Err }
+
+// reason leaves out of an error what the message says already.
+func reason(err error) error {
+	if errno, ok := errors.AsType[syscall.Errno](err); ok {
+		return errno
+	}
+	return err
+}
+
+// Version asks what the daemon is.
+func (c *Client) Version(ctx context.Context) (Version, error) {
+	return call[Version](ctx, c, http.MethodGet, "/v1/version", nil)
+}
+
+// StopAll stops the daemon, the proxy, and all instances.
+func (c *Client) StopAll(ctx context.Context) error {
+	resp, err := c.do(ctx, http.MethodPost, "/v1/stop", nil, nil)
+	if err != nil {
+		return err
+	}
+	return resp.Body.Close()
+}
+
+// Upload packs a file or directory and stores it with the daemon. An empty path
+// stores the empty artifact.
+func (c *Client) Upload(ctx context.Context, path string) (Uploaded, error) {
+	r, w := io.Pipe()
+	var packErr error
+	packed := make(chan struct{})
+	go func() {
+		defer close(packed)
+		packErr = artifact.Pack(ctx, path, w)
+		w.CloseWithError(packErr)
+	}()
+	up, err := call[Uploaded](ctx, c, http.MethodPost, "/v1/artifacts", r)
+	r.CloseWithError(io.ErrClosedPipe)
+	<-packed
+	if packErr != nil && !errors.Is(packErr, io.ErrClosedPipe) {
+		return Uploaded{}, packErr
+	}
+	return up, err
+}
+
+// Plan asks what a deployment would do.
+func (c *Client) Plan(ctx context.Context, s *spec.Spec) (deploy.Preview, error) {
+	return call[deploy.Preview](ctx, c, http.MethodPost, "/v1/plan", DeployRequest{Spec: s})
+}
+
+// Deploy asks for a deployment of a new release.
+func (c *Client) Deploy(ctx context.Context, req DeployRequest) (deploy.Deployment, error) {
+	return call[deploy.Deployment](ctx, c, http.MethodPost, servicePath(req.Spec.Service, "deployments"), req)
+}
+
+// Rollback asks for an earlier release.
+func (c *Client) Rollback(ctx context.Context, service string, req RollbackRequest) (deploy.Deployment, error) {
+	return call[deploy.Deployment](ctx, c, http.MethodPost, servicePath(service, "rollback"), req)
+}
+
+// Abort ends a deployment; an empty ID is the one under way.
+func (c *Client) Abort(ctx context.Context, service, id string, req AbortRequest) (deploy.Deployment, error) {
+	if id == "" {
+		id = "current"
+	}
+	return call[deploy.Deployment](ctx, c, http.MethodPost, servicePath(service, "deployments", id, "abort"), req)
+}
+
+// Services describes all services.
+func (c *Client) Services(ctx context.Context) ([]deploy.ServiceStatus, error) {
+	return call[[]deploy.ServiceStatus](ctx, c, http.MethodGet, "/v1/services", nil)
+}
+
+// Status describes one service.
+func (c *Client) Status(ctx context.Context, service string) (deploy.ServiceStatus, error) {
+	return call[deploy.ServiceStatus](ctx, c, http.MethodGet, servicePath(service), nil)
+}
+
+// History lists releases and deployments.
+func (c *Client) History(ctx context.Context, service string) (History, error) {
+	return call[History](ctx, c, http.MethodGet, servicePath(service, "history"), nil)
+}
+
+// Deployment returns one deployment; an empty ID is the last.
+func (c *Client) Deployment(ctx context.Context, service, id string) (deploy.Deployment, error) {
+	return call[deploy.Deployment](ctx, c, http.MethodGet, servicePath(service, "deployments", orLast(id)), nil)
+}
+
+// Receipt returns the account of a deployment; an empty ID is the last.
+func (c *Client) Receipt(ctx context.Context, service, id string) (deploy.Receipt, error) {
+	return call[deploy.Receipt](ctx, c, http.MethodGet, servicePath(service, "deployments", orLast(id), "receipt"), nil)
+}
+
+func orLast(id string) string {
+	if id == "" {
+		return "last"
+	}
+	return id
+}
+
+// Logs copies output of a service's instances to w.
+func (c *Client) Logs(ctx context.Context, w io.Writer, query deploy.LogQuery) error {
+	q := url.Values{"release": {query.Release}, "instance": {query.Instance}, "tail": {strconv.Itoa(query.Tail)}}
+	if query.Follow {
+		q.Set("follow", "")
+	}
+	resp, err := c.do(ctx, http.MethodGet, servicePath(query.Service, "logs")+"?"+q.Encode(), nil, nil)
+	if err != nil {
+		return err
+	}
+	defer resp.Body.Close()
+	_, err = io.Copy(w, resp.Body)
+	return err
+}
+
+// reconnectFor is how long Follow tries to reach a daemon that has gone away,
+// for instance because it is being upgraded.
+const reconnectFor = time.Minute
+
+// Follow hands the events of a deployment to yield until it returns false or an
+// error. When the connection breaks it resumes where it was.
+func (c *Client) Follow(ctx context.Context, service, id string, yield func(deploy.Event) (bool, error)) error {
+	var last int64
+	var lostSince time.Time
+	for {
+		more, err := c.stream(ctx, service, id, &last, &lostSince, yield)
+		if !more || ctx.Err() != nil {
+			return err
+		}
+		if lostSince.IsZero() {
+			lostSince = time.Now()
+		}
+		if time.Since(lostSince) > reconnectFor {
+			return err
+		}
+		select {
+		case <-time.After(200 * time.Millisecond):
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+	}
+}
+
+// stream follows one connection. It returns more if another could go on.
+func (c *Client) stream(ctx context.Context, service, id string, last *int64, lostSince *time.Time, yield func(deploy.Event) (bool, error)) (more bool, err error) {
+	path := servicePath(service, "events") + "?" + url.Values{"deployment": {id}}.Encode()
+	resp, err := c.do(ctx, http.MethodGet, path, nil, http.Header{"Last-Event-ID": {strconv.FormatInt(*last, 10)}})
+	if err != nil {
+		_, unreachable := errors.AsType[*Unreachable](err)
+		return unreachable, err
+	}
+	defer resp.Body.Close()
+	*lostSince = time.Time{}
+	lines := bufio.NewScanner(resp.Body)
+	lines.Buffer(nil, bodyLimit)
+	for lines.Scan() {
+		data, ok := strings.CutPrefix(lines.Text(), "data: ")
+		if !ok {
+			continue
+		}
+		var ev deploy.Event
+		if err := json.Unmarshal([]byte(data), &ev); err != nil {
+			return false, fmt.Errorf("decode an event: %w", err)
+		}
+		*last = ev.ID
+		if goOn, err := yield(ev); err != nil || !goOn {
+			return false, err
+		}
+	}
+	return true, &Unreachable{c.socket, errors.Join(lines.Err(), io.ErrUnexpectedEOF)}
+}
+
+func servicePath(service string, rest ...string) string {
+	path := "/v1/services/" + url.PathEscape(service)
+	for _, r := range rest {
+		path += "/" + url.PathEscape(r)
+	}
+	return path
+}
+
+// call sends a request and decodes its answer. A body that is an io.Reader is
+// sent as it is.
+func call[T any](ctx context.Context, c *Client, method, path string, body any) (T, error) {
+	var answer T
+	resp, err := c.do(ctx, method, path, body, nil)
+	if err != nil {
+		return answer, err
+	}
+	defer resp.Body.Close()
+	if err := json.NewDecoder(resp.Body).Decode(&answer); err != nil {
+		return answer, fmt.Errorf("decode the daemon's answer to %s %s: %w", method, path, err)
+	}
+	return answer, nil
+}
+
+// do sends a request; an answer other than 2xx is returned as an error.
+func (c *Client) do(ctx context.Context, method, path string, body any, header http.Header) (*http.Response, error) {
+	reader, ok := body.(io.Reader)
+	if !ok && body != nil {
+		data, err := json.Marshal(body)
+		if err != nil {
+			return nil, fmt.Errorf("encode the request to %s: %w", path, err)
+		}
+		reader = bytes.NewReader(data)
+	}
+	req, err := http.NewRequestWithContext(ctx, method, "http://segue"+path, reader)
+	if err != nil {
+		return nil, err
+	}
+	for name, values := range header {
+		req.Header[name] = values
+	}
+	resp, err := c.http.Do(req)
+	if err != nil {
+		if ctx.Err() != nil {
+			return nil, context.Cause(ctx)
+		}
+		return nil, &Unreachable{c.socket, err}
+	}
+	if resp.StatusCode/100 == 2 {
+		return resp, nil
+	}
+	defer resp.Body.Close()
+	p := &Problem{}
+	if err := json.NewDecoder(io.LimitReader(resp.Body, bodyLimit)).Decode(p); err != nil || p.Detail == "" {
+		return nil, fmt.Errorf("the daemon answered %s to %s %s", resp.Status, method, path)
+	}
+	return nil, p
+}

@@ -1,0 +1,151 @@
+package cli
+
+import (
+	"fmt"
+	"path/filepath"
+
+	"github.com/spf13/cobra"
+
+	"github.com/segue-deploy/segue/internal/api"
+	"github.com/segue-deploy/segue/internal/spec"
+)
+
+// busyFlags say what to do when a deployment is under way.
+type busyFlags struct {
+	queue, supersede bool
+	wait             bool
+	reason           string
+}
+
+func (b *busyFlags) add(cmd *cobra.Command) {
+	cmd.Flags().BoolVar(&b.queue, "queue", false, "wait in line when a deployment is under way")
+	cmd.Flags().BoolVar(&b.supersede, "supersede", false, "abort the deployment that is under way")
+	cmd.Flags().BoolVar(&b.wait, "wait", true, "follow the deployment to its end; --wait=false returns at once, with exit code 4")
+	cmd.Flags().StringVar(&b.reason, "reason", "", "why, for the history")
+	cmd.MarkFlagsMutuallyExclusive("queue", "supersede")
+}
+
+func (b *busyFlags) busy() api.Busy {
+	switch {
+	case b.queue:
+		return api.BusyQueue
+	case b.supersede:
+		return api.BusySupersede
+	}
+	return api.BusyRefuse
+}
+
+func newDeploy(o *options) *cobra.Command {
+	var busy busyFlags
+	cmd := &cobra.Command{
+		Use:   "deploy [ARTIFACT]",
+		Short: "Make a new release of this directory's service and put it in place",
+		Long: "Make a new release of the artifact (a file or directory; by default the one that segue.yaml\n" +
+			"names) and put it in place.\n\n" +
+			"Exit codes: 0 promoted, 1 error in use, 2 failed and taken back, 3 aborted, 4 not waited for.",
+		Args: cobra.MaximumNArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			asJSON, err := o.json()
+			if err != nil {
+				return err
+			}
+			s, err := spec.Load(o.file)
+			if err != nil {
+				return err
+			}
+			path := s.Artifact
+			if path != "" && !filepath.IsAbs(path) {
+				path = filepath.Join(filepath.Dir(o.file), path)
+			}
+			if len(args) == 1 {
+				path = args[0]
+			}
+			client := o.client()
+			up, err := client.Upload(cmd.Context(), path)
+			if err != nil {
+				return err
+			}
+			d, err := client.Deploy(cmd.Context(), api.DeployRequest{Spec: s, Artifact: up.Digest, Busy: busy.busy(), Reason: busy.reason})
+			if err != nil {
+				return err
+			}
+			return follow(cmd, client, s.Service, d, asJSON, busy.wait)
+		},
+	}
+	o.addFile(cmd)
+	o.addOutput(cmd, "json (an event a line)")
+	busy.add(cmd)
+	return cmd
+}
+
+func newRollback(o *options) *cobra.Command {
+	var busy busyFlags
+	cmd := &cobra.Command{
+		Use:   "rollback [rN]",
+		Short: "Make an earlier release stable again (default: the one before)",
+		Args:  cobra.MaximumNArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			asJSON, err := o.json()
+			if err != nil {
+				return err
+			}
+			service, err := o.serviceName(cmd.Context())
+			if err != nil {
+				return err
+			}
+			req := api.RollbackRequest{Busy: busy.busy(), Reason: busy.reason}
+			if len(args) == 1 {
+				req.Release = args[0]
+			}
+			client := o.client()
+			d, err := client.Rollback(cmd.Context(), service, req)
+			if err != nil {
+				return err
+			}
+			return follow(cmd, client, service, d, asJSON, busy.wait)
+		},
+	}
+	o.addService(cmd)
+	o.addOutput(cmd, "json (an event a line)")
+	busy.add(cmd)
+	return cmd
+}
+
+func newAbort(o *options) *cobra.Command {
+	var reason string
+	cmd := &cobra.Command{
+		Use:   "abort [dN]",
+		Short: "End a running deployment and give all traffic back to stable",
+		Args:  cobra.MaximumNArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			service, err := o.serviceName(cmd.Context())
+			if err != nil {
+				return err
+			}
+			id := ""
+			if len(args) == 1 {
+				id = args[0]
+			}
+			d, err := o.client().Abort(cmd.Context(), service, id, api.AbortRequest{Reason: reason})
+			if err != nil {
+				return err
+			}
+			if d.Phase == api.PhaseTakingBack {
+				fmt.Fprintf(cmd.OutOrStdout(), "%s of %s is being taken back already\n", d.ID, service)
+				return nil
+			}
+			fmt.Fprintf(cmd.OutOrStdout(), "aborting %s of %s; all traffic goes back to %s\n", d.ID, service, orNothing(d.Stable))
+			return nil
+		},
+	}
+	o.addService(cmd)
+	cmd.Flags().StringVar(&reason, "reason", "", "why, for the history")
+	return cmd
+}
+
+func orNothing(release string) string {
+	if release == "" {
+		return "nothing (there is no stable release)"
+	}
+	return release
+}

@@ -1,0 +1,161 @@
+package cli
+
+import (
+	"fmt"
+	"io"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/segue-deploy/segue/internal/api"
+)
+
+func newReceipt(o *options) *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "receipt [dN]",
+		Short: "Account for every request during a deployment (default: the last)",
+		Args:  cobra.MaximumNArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			asJSON, err := o.json()
+			if err != nil {
+				return err
+			}
+			service, err := o.serviceName(cmd.Context())
+			if err != nil {
+				return err
+			}
+			id := ""
+			if len(args) == 1 {
+				id = args[0]
+			}
+			r, err := o.client().Receipt(cmd.Context(), service, id)
+			if err != nil {
+				return err
+			}
+			if asJSON {
+				return printJSON(cmd.OutOrStdout(), r)
+			}
+			return printReceipt(cmd.OutOrStdout(), r)
+		},
+	}
+	o.addService(cmd)
+	o.addOutput(cmd, "json")
+	return cmd
+}
+
+func printReceipt(out io.Writer, r api.Receipt) error {
+	verb := "deploy"
+	if r.Rollback {
+		verb = "roll back to"
+	}
+	fmt.Fprintf(out, "receipt of %s %s: %s %s", r.Service, r.Deployment, verb, r.Candidate)
+	if r.Stable != "" {
+		fmt.Fprintf(out, " (stable was %s)", r.Stable)
+	}
+	fmt.Fprintf(out, ": %s%s\n", r.Phase, because(r.Reason))
+	if !r.Finished.IsZero() {
+		fmt.Fprintf(out, "  %s to %s (%s)\n", r.Requested.Local().Format(time.DateTime), r.Finished.Local().Format(time.TimeOnly), rough(r.Finished.Sub(r.Requested)))
+	}
+	printSteps(out, r)
+	if err := printCounts(out, r); err != nil {
+		return err
+	}
+	for _, d := range r.Drains {
+		fmt.Fprintf(out, "  drain of %s: %d in flight (%d of them upgraded connections): %d finished, %d cut, after %s\n",
+			d.Release, d.InFlight, d.Upgraded, d.Finished, d.Cut, rough(d.Waited))
+	}
+	if err := printLatency(out, r); err != nil {
+		return err
+	}
+	for _, u := range r.Unknown {
+		fmt.Fprintf(out, "  not known: %s\n", u)
+	}
+	_, err := fmt.Fprintf(out, "  lost %d of %d requests\n", r.Total.Lost, r.Total.Accepted)
+	return err
+}
+
+func printSteps(out io.Writer, r api.Receipt) {
+	for _, st := range r.Steps {
+		mark := map[api.Status]string{api.StepDone: "✓", api.StepFailed: "✗", api.StepSkipped: "-", api.StepRunning: "▸"}[st.Status]
+		at := "        "
+		took := ""
+		if !st.Began.IsZero() {
+			at = st.Began.Local().Format(time.TimeOnly)
+		}
+		if !st.Ended.IsZero() {
+			took = " " + rough(st.Ended.Sub(st.Began))
+		}
+		back := ""
+		if st.Back {
+			back = "back: "
+		}
+		fmt.Fprintf(out, "  %s %s %s%s%s%s\n", at, dash(mark), back, st, took, because(st.Outcome.Message))
+	}
+}
+
+func printCounts(out io.Writer, r api.Receipt) error {
+	w := tabwriter.NewWriter(out, 2, 8, 2, ' ', tabwriter.AlignRight)
+	fmt.Fprintln(w, "  requests\tcarried\taccepted\t2xx\t3xx\t4xx\t5xx\tupgraded\tlost\tby service\tby segue\tclient gone\tretried\tin flight\t")
+	rows := r.Releases
+	if len(rows) != 1 {
+		total := r.Total
+		total.Release = "all"
+		rows = append(rows, total)
+	}
+	for _, c := range rows {
+		name := c.Release
+		if name == "" {
+			name = "no release"
+		}
+		fmt.Fprintf(w, "  %s\t%d\t%d\t%d\t%d\t%d\t%d\t%d\t%d\t%d\t%d\t%d\t%d\t%d\t\n", name, c.Carried, c.Accepted,
+			c.Answered[2], c.Answered[3], c.Answered[4], c.Answered[5], c.Answered[1],
+			c.Lost, c.FailedByService, c.FailedBySegue, c.ClientGone, c.Retried, c.InFlight)
+	}
+	if err := w.Flush(); err != nil {
+		return err
+	}
+	if r.Total.Lost > 0 {
+		fmt.Fprintf(out, "  lost: %s\n", causes(r.Total))
+	}
+	return nil
+}
+
+// causes lists why requests were lost.
+func causes(c api.ReleaseReceipt) string {
+	f := c.Failed
+	var parts []string
+	for _, cause := range []struct {
+		n    uint64
+		text string
+	}{
+		{f.Unavailable, "no healthy instance (503)"},
+		{f.Connect, "no connection to an instance (502)"},
+		{f.Broken, "broken off before the answer began (502)"},
+		{f.Timeout, "no answer in time (504)"},
+		{f.Truncated, "answer broken off in the middle"},
+		{f.Cut, "cut at the drain deadline"},
+	} {
+		if cause.n > 0 {
+			parts = append(parts, fmt.Sprintf("%d %s", cause.n, cause.text))
+		}
+	}
+	return strings.Join(parts, ", ")
+}
+
+func printLatency(out io.Writer, r api.Receipt) error {
+	w := tabwriter.NewWriter(out, 2, 8, 2, ' ', tabwriter.AlignRight)
+	fmt.Fprintln(w, "  latency\tanswers\tp50\tp99\tmax\t")
+	for _, row := range []struct {
+		name string
+		l    api.Latency
+	}{{"before", r.Latency.Before}, {"during", r.Latency.During}, {"after", r.Latency.After}} {
+		if row.l.Count == 0 {
+			fmt.Fprintf(w, "  %s\t0\t-\t-\t-\t\n", row.name)
+			continue
+		}
+		fmt.Fprintf(w, "  %s\t%d\t%s\t%s\t%s\t\n", row.name, row.l.Count, rough(row.l.P50), rough(row.l.P99), rough(row.l.Max))
+	}
+	return w.Flush()
+}

@@ -1,0 +1,238 @@
+package deploy
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"maps"
+	"reflect"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/segue-deploy/segue/internal/artifact"
+	"github.com/segue-deploy/segue/internal/driver"
+	"github.com/segue-deploy/segue/internal/journal"
+	"github.com/segue-deploy/segue/internal/proxy"
+)
+
+// Traffic is what moves requests: the embedded proxy, in this process
+// (*proxy.Proxy) or in its own (*proxy.Client).
+type Traffic interface {
+	// Apply puts a table in force and returns when it is.
+	Apply(ctx context.Context, t proxy.Table) error
+	// Drain waits until nothing is in flight on a release that gets no new
+	// requests, and cuts what is left after the timeout.
+	Drain(ctx context.Context, service, release string, timeout time.Duration) (proxy.DrainResult, error)
+	// Stats returns the counters.
+	Stats(ctx context.Context) (proxy.Stats, error)
+}
+
+// Config is what an engine works with.
+type Config struct {
+	Journal   *journal.Journal
+	Driver    driver.Driver
+	Traffic   Traffic
+	Artifacts *artifact.Store
+	// LookupEnv resolves ${NAME} in a spec's environment.
+	LookupEnv func(name string) (string, bool)
+	Logger    *slog.Logger
+	// AfterAppend, if set, is called after every durable append; tests use it
+	// to crash there.
+	AfterAppend func(Event)
+}
+
+// Engine deploys releases of services. See the package's documentation.
+type Engine struct {
+	cfg Config
+
+	// ready is closed when the journal has been replayed.
+	ready chan struct{}
+	// added has capacity 1 and tells Run that a service has appeared.
+	added chan struct{}
+
+	mu       sync.Mutex
+	services map[string]*service
+	// fresh holds artifacts put lately, which no release names yet, with the
+	// time until which they are kept.
+	fresh map[string]time.Time
+
+	// uploads is held for reading by uploads, which may take long, and for
+	// writing while artifacts are collected, which can wait for another time.
+	uploads sync.RWMutex
+
+	table   tableState
+	samples samples
+}
+
+// tableState guards the table in force: one change at a time.
+type tableState struct {
+	mu      sync.Mutex
+	version uint64
+	// last is the table that was applied last; it counts as unknown until then.
+	last  proxy.Table
+	known bool
+}
+
+// New returns an engine that does nothing until Run.
+func New(cfg Config) *Engine {
+	return &Engine{
+		cfg:      cfg,
+		ready:    make(chan struct{}),
+		added:    make(chan struct{}, 1),
+		services: map[string]*service{},
+		fresh:    map[string]time.Time{},
+	}
+}
+
+// Run recovers what the journal says was under way, and then works until ctx
+// ends. Instances and the proxy go on when it returns.
+func (e *Engine) Run(ctx context.Context) error {
+	if err := e.replay(ctx); err != nil {
+		return err
+	}
+	var wg sync.WaitGroup
+	defer wg.Wait()
+	close(e.ready)
+	wg.Go(func() { e.followDriver(ctx) })
+	wg.Go(func() { e.sample(ctx) })
+	wg.Go(func() { e.removeStrays(ctx) })
+	runs := map[*service]bool{}
+	for {
+		for _, s := range e.all() {
+			if !runs[s] {
+				runs[s] = true
+				wg.Go(func() { s.run(ctx) })
+			}
+		}
+		select {
+		case <-e.added:
+		case <-ctx.Done():
+			return nil
+		}
+	}
+}
+
+// replay computes the states of all services from the journal.
+func (e *Engine) replay(ctx context.Context) error {
+	records, err := e.cfg.Journal.Read(ctx, journal.Filter{})
+	if err != nil {
+		return fmt.Errorf("read the journal: %w", err)
+	}
+	for _, r := range records {
+		ev, err := eventOf(r)
+		if err != nil {
+			return err
+		}
+		s := e.service(ev.Service)
+		s.state = s.state.apply(ev)
+	}
+	return nil
+}
+
+// removeStrays stops instances that no state wants, such as those of a release
+// whose retirement was journalled just before a crash.
+func (e *Engine) removeStrays(ctx context.Context) {
+	instances, err := e.cfg.Driver.List(ctx)
+	if err != nil {
+		e.cfg.Logger.Error("list instances", "error", err)
+		return
+	}
+	wanted := map[[2]string]bool{}
+	for _, s := range e.all() {
+		st := s.snapshot()
+		for id := range st.Running {
+			wanted[[2]string{s.name, id}] = true
+		}
+	}
+	removed := map[[2]string]bool{}
+	for _, in := range instances {
+		key := [2]string{in.Service, in.Release}
+		if wanted[key] || removed[key] {
+			continue
+		}
+		removed[key] = true
+		e.cfg.Logger.Warn("stopping instances that nothing wants", "service", in.Service, "release", in.Release)
+		if err := e.cfg.Driver.Remove(ctx, in.Service, in.Release); err != nil {
+			e.cfg.Logger.Error("stop instances that nothing wants", "service", in.Service, "release", in.Release, "error", err)
+		}
+	}
+}
+
+// followDriver keeps the table in step with what the driver says is ready.
+func (e *Engine) followDriver(ctx context.Context) {
+	for range e.cfg.Driver.Watch(ctx) {
+		if err := e.syncTable(ctx); err != nil && ctx.Err() == nil {
+			e.cfg.Logger.Warn("put a changed table in force; it is tried again at the next change", "error", err)
+		}
+	}
+}
+
+// ProxyStarted tells the engine that a proxy runs which it has not known: one
+// without a table, or with that of an earlier engine. It returns when the table
+// is in force that the journal asks for.
+func (e *Engine) ProxyStarted(ctx context.Context) error {
+	if err := e.waitReady(ctx); err != nil {
+		return err
+	}
+	e.table.mu.Lock()
+	e.table.known = false
+	e.table.mu.Unlock()
+	return e.syncTable(ctx)
+}
+
+// syncTable puts the table in force that follows from the states and instances
+// as they are now, unless it is already.
+func (e *Engine) syncTable(ctx context.Context) error {
+	e.table.mu.Lock()
+	defer e.table.mu.Unlock()
+	instances, err := e.cfg.Driver.List(ctx)
+	if err != nil {
+		return fmt.Errorf("list instances: %w", err)
+	}
+	var states []State
+	for _, s := range e.all() {
+		states = append(states, s.snapshot())
+	}
+	t := tableOf(states, instances)
+	if e.table.known && reflect.DeepEqual(t, e.table.last) {
+		return nil
+	}
+	if !e.table.known {
+		stats, err := e.cfg.Traffic.Stats(ctx)
+		if err != nil {
+			return fmt.Errorf("ask the proxy for its table: %w", err)
+		}
+		e.table.version = stats.Table
+	}
+	next := t
+	next.Version = e.table.version + 1
+	if err := e.cfg.Traffic.Apply(ctx, next); err != nil {
+		e.table.known = false
+		return fmt.Errorf("put table %d in force: %w", next.Version, err)
+	}
+	e.table.version, e.table.last, e.table.known = next.Version, t, true
+	return nil
+}
+
+// all returns the services in the order of their names.
+func (e *Engine) all() []*service {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return slices.SortedFunc(maps.Values(e.services), func(a, b *service) int {
+		if a.name < b.name {
+			return -1
+		}
+		return 1
+	})
+}
+
+// waitReady blocks until the journal has been replayed.
+func (e *Engine) waitReady(ctx context.Context) error {
+	select {
+	case <-e.ready:
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}

@@ -1,0 +1,229 @@
+package deploy
+
+import (
+	"encoding/json"
+	"fmt"
+	"time"
+
+	"github.com/segue-deploy/segue/internal/journal"
+	"github.com/segue-deploy/segue/internal/proxy"
+	"github.com/segue-deploy/segue/internal/spec"
+)
+
+// Event is something that happened to a service or was meant to happen. Events
+// are all that is kept of it.
+type Event struct {
+	ID      int64
+	At      time.Time
+	Service string
+	// Deployment is the number of the deployment it belongs to, 0 for none.
+	Deployment int
+	Body       Body
+}
+
+// wireEvent is an event as it travels.
+type wireEvent struct {
+	ID         int64           `json:"id"`
+	At         time.Time       `json:"at"`
+	Service    string          `json:"service"`
+	Deployment int             `json:"deployment,omitempty"`
+	Kind       string          `json:"kind"`
+	Data       json.RawMessage `json:"data,omitempty"`
+}
+
+// Kind names the type of the body: "requested", "began", "did", ….
+func (e Event) Kind() string { return e.Body.kind() }
+
+// MarshalJSON encodes the event with its kind beside its body.
+func (e Event) MarshalJSON() ([]byte, error) {
+	r, err := e.record()
+	if err != nil {
+		return nil, err
+	}
+	return json.Marshal(wireEvent(r))
+}
+
+// UnmarshalJSON decodes what MarshalJSON made.
+func (e *Event) UnmarshalJSON(data []byte) error {
+	var w wireEvent
+	if err := json.Unmarshal(data, &w); err != nil {
+		return err
+	}
+	var err error
+	*e, err = eventOf(journal.Record(w))
+	return err
+}
+
+// Body is what an event says. Its kinds are the types of this file.
+type Body interface{ kind() string }
+
+type (
+	// Released makes a release: an artifact and a configuration under a number.
+	Released struct {
+		Release  string    `json:"release"`
+		Artifact string    `json:"artifact"`
+		Spec     spec.Spec `json:"spec"`
+	}
+	// Requested asks for a deployment of a release.
+	Requested struct {
+		Candidate string `json:"candidate"`
+		// Rollback: the candidate was stable before.
+		Rollback bool `json:"rollback,omitempty"`
+		// By is who asked, Reason why.
+		By     string `json:"by,omitempty"`
+		Reason string `json:"reason,omitempty"`
+	}
+	// Began is the deployment's turn: its plan, made from the state it found.
+	Began struct {
+		Stable string `json:"stable,omitempty"`
+		Plan   []Step `json:"plan"`
+	}
+	// Intended comes before a step's effect, Did after it.
+	Intended struct {
+		Step int `json:"step"`
+	}
+	// Did says that a step's effect is complete.
+	Did struct {
+		Step    int     `json:"step"`
+		Outcome Outcome `json:"outcome,omitzero"`
+	}
+	// Failed says that a step could not be completed.
+	Failed struct {
+		Step   int    `json:"step"`
+		Reason string `json:"reason"`
+		// LogTail holds the last lines of the instance that is to blame.
+		LogTail []string `json:"log_tail,omitempty"`
+	}
+	// AbortRequested asks to give all traffic back to stable.
+	AbortRequested struct {
+		By     string `json:"by,omitempty"`
+		Reason string `json:"reason,omitempty"`
+	}
+	// TurnedBack begins the way back: the steps not done are skipped, those of
+	// Plan follow.
+	TurnedBack struct {
+		Plan   []Step `json:"plan"`
+		Reason string `json:"reason"`
+	}
+	// Finished ends a deployment, with its final phase.
+	Finished struct {
+		Phase Phase `json:"phase"`
+	}
+	// Noted is progress within a step, for people.
+	Noted struct {
+		Message string `json:"message"`
+	}
+	// Measured is what the proxy had counted for the service at a moment that
+	// the receipt needs.
+	Measured struct {
+		Moment Moment `json:"moment"`
+		Epoch  string `json:"epoch"`
+		// TakenAt is when the proxy counted.
+		TakenAt time.Time          `json:"taken_at"`
+		Stats   proxy.ServiceStats `json:"stats"`
+	}
+	// Retiring and Retired frame the end of a warm release outside of a
+	// deployment.
+	Retiring struct {
+		Release string `json:"release"`
+	}
+	// Retired says that none of the release's instances lives.
+	Retired struct {
+		Release string `json:"release"`
+	}
+	// Collected says that the bytes of releases are gone from the disk.
+	Collected struct {
+		Releases []string `json:"releases"`
+	}
+)
+
+// Moment names why counts were taken.
+type Moment string
+
+// The moments that a receipt is made from.
+const (
+	// MomentBefore: up to a minute before the deployment began.
+	MomentBefore Moment = "before"
+	MomentBegan  Moment = "began"
+	// MomentShifted: new weights came into force.
+	MomentShifted Moment = "shifted"
+	// MomentDuring: some time in between, so that little is unknown should the
+	// proxy die.
+	MomentDuring   Moment = "during"
+	MomentFinished Moment = "finished"
+)
+
+func (Released) kind() string       { return "released" }
+func (Requested) kind() string      { return "requested" }
+func (Began) kind() string          { return "began" }
+func (Intended) kind() string       { return "intended" }
+func (Did) kind() string            { return "did" }
+func (Failed) kind() string         { return "failed" }
+func (AbortRequested) kind() string { return "abort-requested" }
+func (TurnedBack) kind() string     { return "turned-back" }
+func (Finished) kind() string       { return "finished" }
+func (Noted) kind() string          { return "noted" }
+func (Measured) kind() string       { return "measured" }
+func (Retiring) kind() string       { return "retiring" }
+func (Retired) kind() string        { return "retired" }
+func (Collected) kind() string      { return "collected" }
+
+// record turns the event into what the journal keeps.
+func (e Event) record() (journal.Record, error) {
+	data, err := json.Marshal(e.Body)
+	if err != nil {
+		return journal.Record{}, fmt.Errorf("encode event %s of %s: %w", e.Body.kind(), e.Service, err)
+	}
+	return journal.Record{ID: e.ID, At: e.At, Service: e.Service, Deployment: e.Deployment, Kind: e.Body.kind(), Data: data}, nil
+}
+
+// eventOf decodes what the journal kept.
+func eventOf(r journal.Record) (Event, error) {
+	body, err := decodeBody(r.Kind, r.Data)
+	if err != nil {
+		return Event{}, fmt.Errorf("journal record %d of %s: %w", r.ID, r.Service, err)
+	}
+	return Event{ID: r.ID, At: r.At, Service: r.Service, Deployment: r.Deployment, Body: body}, nil
+}
+
+func decodeBody(kind string, data []byte) (Body, error) {
+	switch kind {
+	case Released{}.kind():
+		return decode[Released](data)
+	case Requested{}.kind():
+		return decode[Requested](data)
+	case Began{}.kind():
+		return decode[Began](data)
+	case Intended{}.kind():
+		return decode[Intended](data)
+	case Did{}.kind():
+		return decode[Did](data)
+	case Failed{}.kind():
+		return decode[Failed](data)
+	case AbortRequested{}.kind():
+		return decode[AbortRequested](data)
+	case TurnedBack{}.kind():
+		return decode[TurnedBack](data)
+	case Finished{}.kind():
+		return decode[Finished](data)
+	case Noted{}.kind():
+		return decode[Noted](data)
+	case Measured{}.kind():
+		return decode[Measured](data)
+	case Retiring{}.kind():
+		return decode[Retiring](data)
+	case Retired{}.kind():
+		return decode[Retired](data)
+	case Collected{}.kind():
+		return decode[Collected](data)
+	}
+	return nil, fmt.Errorf("unknown kind %q: the journal was written by a newer segue", kind)
+}
+
+func decode[B Body](data []byte) (Body, error) {
+	var b B
+	if err := json.Unmarshal(data, &b); err != nil {
+		return nil, fmt.Errorf("decode %s: %w", b.kind(), err)
+	}
+	return b, nil
+}

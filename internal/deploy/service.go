@@ -1,0 +1,257 @@
+package deploy
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/segue-deploy/segue/internal/journal"
+)
+
+// service is one service's goroutine and its state.
+type service struct {
+	e    *Engine
+	name string
+	log  *slog.Logger
+	// ensured says that the driver has taken on all that should run. Only the
+	// service's goroutine uses it.
+	ensured bool
+	// wake has capacity 1 and says that it is worth deciding again.
+	wake chan struct{}
+
+	// mu orders the service's events: an event is journalled and applied under
+	// it, so the state is always what the journal says.
+	mu    sync.Mutex
+	state State
+	// interrupt ends the step that is being done, if one is.
+	interrupt context.CancelCauseFunc
+}
+
+// errInterrupted is the cause when a step ends because somebody wants something
+// else.
+var errInterrupted = errors.New("interrupted by a command")
+
+func newService(e *Engine, name string) *service {
+	return &service{
+		e: e, name: name,
+		log:   e.cfg.Logger.With("service", name),
+		wake:  make(chan struct{}, 1),
+		state: State{Service: name},
+	}
+}
+
+// run is the main loop: it decides, does, and decides again, until ctx ends. An
+// error means that the journal did not take an event; nothing has changed then,
+// and the same is tried again.
+func (s *service) run(ctx context.Context) {
+	s.ensureRunning(ctx)
+	var backoff time.Duration
+	for ctx.Err() == nil {
+		st := s.snapshot()
+		next := decide(&st, time.Now())
+		err := s.do(ctx, &st, next)
+		if err == nil || ctx.Err() != nil {
+			backoff = 0
+			continue
+		}
+		backoff = min(max(2*backoff, time.Second), 30*time.Second)
+		s.log.Error("stopped at this point, traffic stays as it is", "error", err, "again_in", backoff)
+		select {
+		case <-time.After(backoff):
+		case <-ctx.Done():
+		}
+	}
+}
+
+// do does what was decided and journals it.
+func (s *service) do(ctx context.Context, st *State, m move) error {
+	switch m := m.(type) {
+	case moveBegin:
+		return s.begin(ctx, st, m.d)
+	case moveIntend:
+		return s.commit(ctx, m.d.Number, Intended{Step: m.step})
+	case moveDo:
+		return s.doStep(ctx, m.d, m.step)
+	case moveTurnBack:
+		return s.commit(ctx, m.d.Number, TurnedBack{Plan: planBack(st, m.d), Reason: m.reason})
+	case moveFinish:
+		return s.finish(ctx, m.d, m.phase)
+	case moveRetire:
+		return s.retireWarm(ctx, m)
+	case moveWait:
+		s.wait(ctx, m.until)
+	}
+	return nil
+}
+
+// wait blocks until there is something to decide.
+func (s *service) wait(ctx context.Context, until time.Time) {
+	if retry := time.Now().Add(ensureAgain); !s.ensured && (until.IsZero() || retry.Before(until)) {
+		until = retry
+		defer s.ensureRunning(ctx)
+	}
+	var due <-chan time.Time
+	if !until.IsZero() {
+		t := time.NewTimer(time.Until(until))
+		defer t.Stop()
+		due = t.C
+	}
+	select {
+	case <-s.wake:
+	case <-due:
+	case <-ctx.Done():
+	}
+}
+
+func (s *service) begin(ctx context.Context, st *State, d *Deployment) error {
+	measured := s.measureBegin(ctx)
+	events := []Body{Began{Stable: st.Stable, Plan: plan(st, st.Release(d.Candidate))}}
+	return s.commit(ctx, d.Number, append(events, measured...)...)
+}
+
+func (s *service) finish(ctx context.Context, d *Deployment, phase Phase) error {
+	var events []Body
+	if !d.Began.IsZero() {
+		events = s.measure(ctx, MomentFinished)
+	}
+	if err := s.commit(ctx, d.Number, append(events, Finished{Phase: phase})...); err != nil {
+		return err
+	}
+	s.collect(ctx)
+	return nil
+}
+
+// doStep does a step and journals its outcome. A step that a command interrupts,
+// or that ends because the daemon does, has no outcome: whoever decides next finds
+// it as it was.
+func (s *service) doStep(ctx context.Context, d *Deployment, i int) error {
+	stepCtx, interrupt := context.WithCancelCause(ctx)
+	defer interrupt(nil)
+	if !s.arm(d.Number, interrupt) {
+		return nil
+	}
+	outcome, err := s.effect(stepCtx, d, i)
+	s.disarm()
+	switch {
+	case stepCtx.Err() != nil && err != nil:
+		return nil
+	case err != nil:
+		failure := Failed{Step: i, Reason: err.Error()}
+		if blamed, ok := errors.AsType[*instanceError](err); ok {
+			failure.LogTail = s.logTail(ctx, d.Steps[i].Release, blamed.instance)
+		}
+		return s.commit(ctx, d.Number, failure)
+	}
+	events := []Body{Did{Step: i, Outcome: outcome}}
+	if d.Steps[i].Kind == StepShift {
+		events = append(events, s.measure(ctx, MomentShifted)...)
+	}
+	return s.commit(ctx, d.Number, events...)
+}
+
+// arm lets a command interrupt the step that begins. It refuses when the command
+// came first.
+func (s *service) arm(deployment int, interrupt context.CancelCauseFunc) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	d := s.state.Deployment(deployment)
+	if d.Phase == PhaseRunning && d.AbortRequested {
+		return false
+	}
+	s.interrupt = interrupt
+	return true
+}
+
+func (s *service) disarm() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.interrupt = nil
+}
+
+// effect does what a step says. Each effect is idempotent.
+func (s *service) effect(ctx context.Context, d *Deployment, i int) (Outcome, error) {
+	st := d.Steps[i]
+	switch st.Kind {
+	case StepStart:
+		return s.start(ctx, d, st)
+	case StepVerify:
+		return s.verify(ctx, d, st)
+	case StepShift:
+		return s.shift(ctx, d, st)
+	case StepBake:
+		return s.bake(ctx, st)
+	case StepDrain:
+		return s.drain(ctx, st)
+	case StepRetire:
+		return s.retire(ctx, st.Release, time.Duration(st.Deadline))
+	}
+	return Outcome{}, errors.New("unknown kind of step " + string(st.Kind) + ": it was planned by a newer segue")
+}
+
+// snapshot is the state as it is now.
+func (s *service) snapshot() State {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.state
+}
+
+// commit journals events and applies them.
+func (s *service) commit(ctx context.Context, deployment int, bodies ...Body) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.commitLocked(ctx, deployment, bodies...)
+}
+
+// commitLocked is commit for a caller that holds mu. A daemon that is stopping
+// still journals what it has done.
+func (s *service) commitLocked(ctx context.Context, deployment int, bodies ...Body) error {
+	if len(bodies) == 0 {
+		return nil
+	}
+	now := time.Now()
+	var records []journal.Record
+	for _, b := range bodies {
+		r, err := Event{At: now, Service: s.name, Deployment: deployment, Body: b}.record()
+		if err != nil {
+			return err
+		}
+		records = append(records, r)
+	}
+	records, err := s.e.cfg.Journal.Append(context.WithoutCancel(ctx), records...)
+	switch {
+	case errors.Is(err, journal.ErrFull):
+		return &Error{ProblemFull, err.Error(), "traffic goes on meanwhile"}
+	case err != nil:
+		return err
+	}
+	for i, r := range records {
+		ev := Event{ID: r.ID, At: r.At, Service: r.Service, Deployment: r.Deployment, Body: bodies[i]}
+		s.state = s.state.apply(ev)
+		if s.e.cfg.AfterAppend != nil {
+			s.e.cfg.AfterAppend(ev)
+		}
+	}
+	return nil
+}
+
+// note journals progress for people. That it can't be journalled changes nothing
+// but what people see.
+func (s *service) note(ctx context.Context, deployment int, message string) {
+	if err := s.commit(ctx, deployment, Noted{Message: message}); err != nil {
+		s.log.Warn("journal progress", "message", message, "error", err)
+	}
+}
+
+// nudge makes the loop decide again and, if stop is set, ends the step that is
+// being done. The caller holds mu.
+func (s *service) nudgeLocked(stop bool) {
+	if stop && s.interrupt != nil {
+		s.interrupt(errInterrupted)
+	}
+	select {
+	case s.wake <- struct{}{}:
+	default:
+	}
+}

@@ -1,0 +1,132 @@
+package deploy
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/segue-deploy/segue/internal/driver"
+	"github.com/segue-deploy/segue/internal/proxy"
+	"github.com/segue-deploy/segue/internal/spec"
+)
+
+// bakeTick is how often a bake looks at the counters.
+const bakeTick = 250 * time.Millisecond
+
+// bake watches a release under traffic. It fails when an instance dies or stops
+// being healthy, or when too many of its answers are errors. Its time counts from
+// its intent: the daemon's absence is part of it.
+func (s *service) bake(ctx context.Context, st StepState) (Outcome, error) {
+	state := s.snapshot()
+	settings := state.Release(st.Release).Spec.Strategy.BlueGreen
+	end := st.Began.Add(time.Duration(st.For))
+	watch := bakeWatch{settings: settings, restarts: map[string]int{}}
+	changes := s.e.cfg.Driver.Watch(ctx)
+	tick := time.NewTicker(bakeTick)
+	defer tick.Stop()
+	for {
+		instances, err := s.instances(ctx, st.Release)
+		if err != nil {
+			return Outcome{}, err
+		}
+		if err := watch.instances(instances, st.Began); err != nil {
+			return Outcome{}, err
+		}
+		// A proxy that does not answer just now counts nothing either.
+		if stats, err := s.e.cfg.Traffic.Stats(ctx); err == nil {
+			if err := watch.counters(stats, s.name, st.Release); err != nil {
+				return Outcome{}, err
+			}
+		}
+		if !time.Now().Before(end) {
+			return Outcome{Message: watch.String()}, nil
+		}
+		select {
+		case <-tick.C:
+		case <-changes:
+		case <-ctx.Done():
+			return Outcome{}, context.Cause(ctx)
+		}
+	}
+}
+
+// bakeWatch is what a bake has seen so far.
+type bakeWatch struct {
+	settings *spec.BlueGreen
+	// restarts are each instance's when it was first seen.
+	restarts map[string]int
+	epoch    string
+	base     counts
+	// sum holds the counts of earlier runs of the proxy, now those of this one.
+	sum, now counts
+}
+
+// counts are a release's answers and how many of them were bad.
+type counts struct{ total, bad uint64 }
+
+func (c counts) plus(o counts) counts  { return counts{c.total + o.total, c.bad + o.bad} }
+func (c counts) minus(o counts) counts { return counts{c.total - o.total, c.bad - o.bad} }
+
+// instances fails when one has died or is not healthy.
+func (w *bakeWatch) instances(instances []driver.Instance, since time.Time) error {
+	for _, in := range instances {
+		first, seen := w.restarts[in.ID]
+		if !seen {
+			first = in.Restarts
+			w.restarts[in.ID] = first
+		}
+		died := in.Restarts > first || in.State == driver.Backoff || in.State == driver.Failed
+		// Started again since the bake began: it died while nobody looked.
+		if died || in.Restarts > 0 && in.Started.After(since) {
+			return &instanceError{in.ID, "died under traffic: " + in.Message}
+		}
+		if in.State == driver.Unready {
+			return &instanceError{in.ID, "is not healthy under traffic: " + in.Message}
+		}
+	}
+	return nil
+}
+
+// counters fails when the share of bad answers is over the limit.
+func (w *bakeWatch) counters(stats proxy.Stats, service, release string) error {
+	now := countsOf(stats, service, release)
+	if stats.Epoch != w.epoch {
+		first := w.epoch == ""
+		w.epoch, w.sum, w.base = stats.Epoch, w.sum.plus(w.now), counts{}
+		if first {
+			w.base = now
+		}
+	}
+	w.now = now.minus(w.base)
+	seen := w.sum.plus(w.now)
+	if seen.total < uint64(w.settings.MinRequests) || seen.total == 0 {
+		return nil
+	}
+	if share := 100 * float64(seen.bad) / float64(seen.total); share > float64(w.settings.MaxErrors) {
+		return fmt.Errorf("%d of %d answers were errors (%.1f %%, at most %v are allowed)", seen.bad, seen.total, share, w.settings.MaxErrors)
+	}
+	return nil
+}
+
+func (w *bakeWatch) String() string {
+	seen := w.sum.plus(w.now)
+	if seen.total == 0 {
+		return "no requests came to judge it by"
+	}
+	return fmt.Sprintf("%d of %s were errors", seen.bad, plural(int(seen.total), "answer"))
+}
+
+// countsOf are a release's answers since the proxy's epoch began. Bad are those
+// of class 5xx and those that the release did not complete.
+func countsOf(stats proxy.Stats, service, release string) counts {
+	r := releaseOf(serviceStats(stats, service), release)
+	var c counts
+	for class, n := range r.Answered {
+		c.total += n
+		if class == 5 {
+			c.bad += n
+		}
+	}
+	failed := r.Failed.Sum() - r.Failed.Cut
+	return counts{c.total + failed, c.bad + failed}
+}

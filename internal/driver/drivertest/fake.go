@@ -1,0 +1,231 @@
+package drivertest
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"io"
+	"maps"
+	"slices"
+	"time"
+
+	"github.com/segue-deploy/segue/internal/driver"
+)
+
+// Fake is a [driver.Driver] whose instances live on a [Machine]. Any number of
+// them can be on one machine; each knows of all the machine's instances.
+type Fake struct{ m *Machine }
+
+var _ driver.Driver = (*Fake)(nil)
+
+// NewFake returns a driver on m.
+func NewFake(m *Machine) *Fake { return &Fake{m} }
+
+// Ensure is part of [driver.Driver]. Instances that refuse to stop block it when
+// it has to start others in their place.
+func (f *Fake) Ensure(ctx context.Context, r driver.Release, n int) error {
+	of := name{r.Service, r.ID}
+	s := f.m.script(r.Service, r.ID)
+	if err := sleep(ctx, s.StartAfter); err != nil {
+		return fmt.Errorf("start %s of %s: %w", r.ID, r.Service, err)
+	}
+	wanted := func(p *process) bool { return p.of(of) && p.Index <= n }
+	err := f.until(ctx, func() bool {
+		return !f.any(func(p *process) bool { return wanted(p) && p.State == driver.Stopping })
+	})
+	if err != nil {
+		return fmt.Errorf("start %s of %s: an instance hasn't stopped: %w", r.ID, r.Service, err)
+	}
+
+	f.m.mu.Lock()
+	defer f.m.mu.Unlock()
+	there := map[int]bool{}
+	for _, p := range f.m.instances {
+		switch {
+		case wanted(p):
+			there[p.Index] = true
+		case p.of(of):
+			f.m.stop(p)
+		}
+	}
+	for index := 1; index <= n; index++ {
+		if there[index] {
+			continue
+		}
+		if s.StartError != nil {
+			return fmt.Errorf("start %s-%s-%d: %w", r.Service, r.ID, index, s.StartError)
+		}
+		f.m.create(r, index)
+	}
+	return nil
+}
+
+// Check is part of [driver.Driver].
+func (f *Fake) Check(ctx context.Context, r driver.Release) (notes []string, err error) {
+	s := f.m.script(r.Service, r.ID)
+	return s.CheckNotes, cmp.Or(ctx.Err(), s.CheckError)
+}
+
+// Exec is part of [driver.Driver].
+func (f *Fake) Exec(ctx context.Context, r driver.Release, command []string, env map[string]string) (output string, err error) {
+	if err := ctx.Err(); err != nil {
+		return "", fmt.Errorf("run %s: %w", command[0], err)
+	}
+	if s := f.m.script(r.Service, r.ID); s.Exec != nil {
+		return s.Exec(ctx, command, env)
+	}
+	return "", nil
+}
+
+// List is part of [driver.Driver].
+func (f *Fake) List(ctx context.Context) ([]driver.Instance, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	f.m.mu.Lock()
+	defer f.m.mu.Unlock()
+	list := make([]driver.Instance, 0, len(f.m.instances))
+	for _, p := range f.m.instances {
+		list = append(list, p.Instance)
+	}
+	slices.SortFunc(list, func(a, b driver.Instance) int { return cmp.Compare(a.ID, b.ID) })
+	return list, nil
+}
+
+// Remove is part of [driver.Driver].
+func (f *Fake) Remove(ctx context.Context, service, release string) error {
+	of := name{service, release}
+	if err := ctx.Err(); err != nil {
+		return fmt.Errorf("remove %s of %s: %w", release, service, err)
+	}
+	f.m.mu.Lock()
+	for _, p := range f.m.instances {
+		if p.of(of) {
+			f.m.stop(p)
+		}
+	}
+	f.m.mu.Unlock()
+	err := f.until(ctx, func() bool { return !f.any(func(p *process) bool { return p.of(of) }) })
+	if err != nil {
+		return fmt.Errorf("remove %s of %s: an instance hasn't stopped: %w", release, service, err)
+	}
+	return nil
+}
+
+// Logs is part of [driver.Driver].
+func (f *Fake) Logs(ctx context.Context, w io.Writer, service, release string, o driver.LogOptions) error {
+	seen := map[string]int{}
+	for first := true; ; first = false {
+		f.m.mu.Lock()
+		logs := maps.Clone(f.m.logs[name{service, release}])
+		changed := f.m.changed
+		f.m.mu.Unlock()
+		if first {
+			if logs == nil || o.Instance != "" && logs[o.Instance] == nil {
+				return fmt.Errorf("no logs of %s %s %s: it has never run here", service, release, o.Instance)
+			}
+			for id, lines := range logs {
+				if o.Tail >= 0 {
+					seen[id] = max(0, len(lines)-o.Tail)
+				}
+			}
+		}
+		for _, id := range slices.Sorted(maps.Keys(logs)) {
+			if o.Instance != "" && o.Instance != id {
+				continue
+			}
+			for _, line := range logs[id][seen[id]:] {
+				if o.Instance == "" {
+					line = id + "| " + line
+				}
+				if _, err := io.WriteString(w, line+"\n"); err != nil {
+					return fmt.Errorf("write the logs of %s %s: %w", service, release, err)
+				}
+			}
+			seen[id] = len(logs[id])
+		}
+		if !o.Follow {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-changed:
+		}
+	}
+}
+
+// CollectLogs is part of [driver.Driver].
+func (f *Fake) CollectLogs(ctx context.Context, keep func(service, release string) bool) error {
+	if err := ctx.Err(); err != nil {
+		return fmt.Errorf("collect logs: %w", err)
+	}
+	f.m.mu.Lock()
+	defer f.m.mu.Unlock()
+	for of := range f.m.logs {
+		if !f.any(func(p *process) bool { return p.of(of) }) && !keep(of.service, of.release) {
+			delete(f.m.logs, of)
+		}
+	}
+	return nil
+}
+
+// Watch is part of [driver.Driver].
+func (f *Fake) Watch(ctx context.Context) <-chan struct{} {
+	w := make(chan struct{}, 1)
+	w <- struct{}{}
+	f.m.mu.Lock()
+	f.m.watchers[w] = true
+	f.m.mu.Unlock()
+	context.AfterFunc(ctx, func() {
+		f.m.mu.Lock()
+		defer f.m.mu.Unlock()
+		delete(f.m.watchers, w)
+		close(w)
+	})
+	return w
+}
+
+// ---- Mechanics ----
+
+func (p *process) of(n name) bool { return n == (name{p.Service, p.Release}) }
+
+func (f *Fake) any(is func(*process) bool) bool {
+	for _, p := range f.m.instances {
+		if is(p) {
+			return true
+		}
+	}
+	return false
+}
+
+// until waits for done, which is called with the mutex held.
+func (f *Fake) until(ctx context.Context, done func() bool) error {
+	for {
+		f.m.mu.Lock()
+		ok, changed := done(), f.m.changed
+		f.m.mu.Unlock()
+		if ok {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		case <-changed:
+		}
+	}
+}
+
+func sleep(ctx context.Context, d time.Duration) error {
+	if d <= 0 {
+		return ctx.Err()
+	}
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	case <-t.C:
+		return nil
+	}
+}

@@ -1,0 +1,182 @@
+//go:build linux
+
+package process
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/segue-deploy/segue/internal/driver"
+	"golang.org/x/sys/unix"
+)
+
+func TestSaysHowItEnded(t *testing.T) {
+	m := startMachine(t)
+	for script, want := range map[string]string{
+		"exit 7":                       "exited with code 7 after 0.",
+		"kill -SEGV $$; sleep 10":      "killed by SIGSEGV after 0.",
+		"exec /no/such/program":        "exited with code 127 after 0.",
+		"trap '' TERM; kill -KILL $$ ": "killed by SIGKILL after 0.",
+	} {
+		r := m.shell(script)
+		m.ensure(r, 1)
+		in := m.in(driver.Failed)
+		if !strings.HasPrefix(in.Message, want) || !strings.HasSuffix(in.Message, "(given up after 3 exits and never ready)") {
+			t.Errorf("%s: message is %q, want %q and why it was given up", script, in.Message, want)
+		}
+		m.restart()
+		if again := m.in(driver.Failed); again.Message != in.Message {
+			t.Errorf("%s: after a restart of the driver %q", script, again.Message)
+		}
+		m.remove(r)
+	}
+}
+
+// TestAdoptedFromDeadDaemon: of a process that isn't a child of ours, the end is
+// seen, but not how it came.
+func TestAdoptedFromDeadDaemon(t *testing.T) {
+	m := newMachine(t)
+	r := m.release()
+	m.daemon(order{Dir: m.cfg.Dir, Release: r, N: 1}, patience)
+	m.start()
+	defer func() { m.stop() }()
+	in := m.ready(1)[0]
+	kill(t, in.Pid)
+	after := m.until("started again", func(l []driver.Instance) bool { return l[0].Restarts == 1 && l[0].State == driver.Ready })[0]
+	if !strings.Contains(after.Message, "how isn't known") || after.Pid == in.Pid {
+		t.Errorf("after its end: %+v", after)
+	}
+	m.remove(r)
+}
+
+func TestUnreadyAndReadyAgain(t *testing.T) {
+	m := startMachine(t)
+	r := m.shell(`: >"$SEGUE_RUN_DIR/ready"; exec sleep 3600`)
+	r.Health.Command = []string{"/bin/sh", "-c", `[ -e "$SEGUE_RUN_DIR/ready" ] && exec echo fine; echo looking; echo "no file $0"; exit 4`, "{{.Index}}"}
+	m.ensure(r, 1)
+	first := m.ready(1)[0]
+	file := filepath.Join(m.cfg.RunDir, first.ID, "ready")
+	if m.cfg.RunDir == "" {
+		file = filepath.Join(m.cfg.Dir, "run", first.ID, "ready")
+	}
+	if err := os.Remove(file); err != nil {
+		t.Fatal(err)
+	}
+	in := m.in(driver.Unready)
+	if want := "health: check /bin/sh: exited with code 4: no file 1"; in.Message != want || !in.ReadySince.IsZero() {
+		t.Errorf("unready: %+v, want the message %q", in, want)
+	}
+	m.restart()
+	if in := m.in(driver.Unready); in.Pid != first.Pid {
+		t.Errorf("adopted as %+v", in)
+	}
+	if err := os.WriteFile(file, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	in = m.in(driver.Ready)
+	if in.Message != "" || in.Pid != first.Pid || in.ReadySince.Before(first.ReadySince) {
+		t.Errorf("ready again: %+v", in)
+	}
+}
+
+// TestCheckThatHangs: a check that doesn't end is ended with its children.
+func TestCheckThatHangs(t *testing.T) {
+	m := startMachine(t)
+	r := m.shell(`exec sleep 3600`)
+	r.Health.Command = []string{"/bin/sh", "-c", "sleep 3599 & echo waiting; wait"}
+	r.Health.Timeout = 50 * time.Millisecond
+	r.StartDeadline = 300 * time.Millisecond
+	m.ensure(r, 1)
+	in := m.in(driver.Failed)
+	if want := "not ready 300ms after its start: check /bin/sh: no result within 50ms: waiting"; in.Message != want {
+		t.Errorf("message is %q, want %q", in.Message, want)
+	}
+	eventually(t, "ended", func() bool { return len(m.processes("")) == 0 })
+}
+
+// TestNeverReadyInBackoff: the deadline also ends one that exits again and again.
+func TestNeverReadyInBackoff(t *testing.T) {
+	m := startMachine(t)
+	r := m.shell("exit 3")
+	r.StartDeadline = 100 * time.Millisecond
+	m.ensure(r, 1)
+	in := m.in(driver.Failed)
+	if !strings.Contains(in.Message, "exited with code 3") || !strings.Contains(in.Message, "not ready 100ms after its start: ") {
+		t.Errorf("message is %q", in.Message)
+	}
+}
+
+func TestRunEnded(t *testing.T) {
+	m := startMachine(t)
+	r := m.release()
+	m.ensure(r, 1)
+	m.ready(1)
+	m.stop()
+	if err := m.Ensure(m.ctx(), r, 2); !errors.Is(err, errEnded) {
+		t.Errorf("Ensure after the end of Run: %v", err)
+	}
+	if err := m.Remove(m.ctx(), "web", "r1"); !errors.Is(err, errEnded) {
+		t.Errorf("Remove after the end of Run: %v", err)
+	}
+	if n := len(m.processes("")); n != 1 {
+		t.Errorf("%d processes live after the end of Run, want 1", n)
+	}
+	// What was asked for in vain isn't there later.
+	m.start()
+	m.ready(1)
+	m.remove(r)
+}
+
+// TestFullDisk: nothing is started that can't be recorded, and what runs can
+// still be removed.
+func TestFullDisk(t *testing.T) {
+	m := newMachine(t)
+	if err := unix.Mount("tmpfs", m.cfg.Dir, "tmpfs", 0, "size=256k"); err != nil {
+		t.Skipf("needs a small file system: %v", err)
+	}
+	t.Cleanup(func() { _ = unix.Unmount(m.cfg.Dir, unix.MNT_DETACH) })
+	m.start()
+	defer func() { m.stop() }()
+	r := m.release()
+	m.ensure(r, 1)
+	before := m.ready(1)[0]
+	full := fill(t, filepath.Join(m.cfg.Dir, "full"))
+	if err := m.Ensure(m.ctx(), r, 2); err == nil || !errors.Is(err, unix.ENOSPC) {
+		t.Errorf("Ensure on a full disk: %v", err)
+	}
+	if n := len(m.processes("")); n != 1 {
+		t.Errorf("%d processes, want the one of before", n)
+	}
+
+	// One that dies comes back when there is room again.
+	kill(t, before.Pid)
+	m.until("unable to start", func(l []driver.Instance) bool { return strings.Contains(l[0].Message, "no space left") })
+	if err := os.Remove(full); err != nil {
+		t.Fatal(err)
+	}
+	m.ready(1)
+	fill(t, full)
+	m.remove(r)
+}
+
+func fill(t *testing.T, path string) string {
+	t.Helper()
+	f, err := os.Create(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	for size := 4096; size > 0; size /= 2 {
+		for err = nil; err == nil; {
+			_, err = f.Write(make([]byte, size))
+		}
+	}
+	if !errors.Is(err, unix.ENOSPC) {
+		t.Fatal(err)
+	}
+	return path
+}

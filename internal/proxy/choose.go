@@ -1,0 +1,78 @@
+package proxy
+
+import "slices"
+
+// choose picks a release by weight, leaving out those that were left already. It
+// returns nil when none of the others has a weight.
+func (s *service) choose(left []*account, random func(n int) int) *release {
+	total := 0
+	for _, r := range s.releases {
+		if r.weight > 0 && !slices.Contains(left, r.account) {
+			total += r.weight
+		}
+	}
+	if total == 0 {
+		return nil
+	}
+	at := random(total)
+	for _, r := range s.releases {
+		if r.weight == 0 || slices.Contains(left, r.account) {
+			continue
+		}
+		if at -= r.weight; at < 0 {
+			return r
+		}
+	}
+	return nil
+}
+
+// choose picks the upstream for the next attempt, given those tried before, or
+// nil when there is none left. It takes one that is healthy; if no untried one is,
+// any that is untried, since to try is better than to refuse; and a release's only
+// upstream a second time.
+func (r *release) choose(tried []*upstream, random func(n int) int) *upstream {
+	if len(r.upstreams) == 1 && len(tried) == 1 && tried[0] == r.upstreams[0] {
+		return r.upstreams[0]
+	}
+	if u := leastOfTwo(r.upstreams, tried, true, random); u != nil {
+		return u
+	}
+	return leastOfTwo(r.upstreams, tried, false, random)
+}
+
+// leastOfTwo draws two upstreams at random and returns the one with less in
+// flight: the power of two choices (Mitzenmacher, 1996), which balances almost as
+// well as the least of all and doesn't send everybody to the same one.
+func leastOfTwo(all, tried []*upstream, healthy bool, random func(n int) int) *upstream {
+	eligible := func(u *upstream) bool {
+		return (!healthy || u.condition.healthy.Load()) && !slices.Contains(tried, u)
+	}
+	n := 0
+	for _, u := range all {
+		if eligible(u) {
+			n++
+		}
+	}
+	if n == 0 {
+		return nil
+	}
+	first := random(n)
+	second := first
+	if n > 1 {
+		second = (first + 1 + random(n-1)) % n
+	}
+	// Health changes meanwhile, so that there may be fewer now; best is then
+	// whichever of the two was found.
+	var best *upstream
+	i := 0
+	for _, u := range all {
+		if !eligible(u) {
+			continue
+		}
+		if (i == first || i == second) && (best == nil || u.inFlight.Load() < best.inFlight.Load()) {
+			best = u
+		}
+		i++
+	}
+	return best
+}

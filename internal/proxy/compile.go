@@ -1,0 +1,214 @@
+package proxy
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/segue-deploy/segue/internal/health"
+)
+
+// compiled is a table as requests use it. It is immutable; what changes while it
+// is in force, counts and health, is behind its pointers and outlives it.
+type compiled struct {
+	version  uint64
+	routes   routes
+	services []*service
+	// content is the table's JSON form, to know it again.
+	content string
+}
+
+type service struct {
+	name     string
+	releases []*release
+	// nobody counts requests that end before a release is chosen.
+	nobody *account
+}
+
+type release struct {
+	id        string
+	weight    int
+	account   *account
+	upstreams []*upstream
+	check     *health.Check
+}
+
+// service returns the service of a name, or nil.
+func (c *compiled) service(name string) *service {
+	if c == nil {
+		return nil
+	}
+	for _, s := range c.services {
+		if s.name == name {
+			return s
+		}
+	}
+	return nil
+}
+
+// release returns the release of an ID, or nil; s may be nil.
+func (s *service) release(id string) *release {
+	if s == nil {
+		return nil
+	}
+	for _, r := range s.releases {
+		if r.id == id {
+			return r
+		}
+	}
+	return nil
+}
+
+// upstreams calls yield for every upstream of the table.
+func (c *compiled) upstreams(yield func(*release, *upstream) bool) {
+	if c == nil {
+		return
+	}
+	for _, s := range c.services {
+		for _, r := range s.releases {
+			for _, u := range r.upstreams {
+				if !yield(r, u) {
+					return
+				}
+			}
+		}
+	}
+}
+
+// compile makes a valid table ready for requests, with the accounts and upstreams
+// of the registry.
+func compile(t Table, content string, reg *registry) *compiled {
+	c := &compiled{version: t.Version, content: content}
+	for _, s := range t.Services {
+		svc := &service{name: s.Name, nobody: reg.account(s.Name, "")}
+		for _, r := range s.Releases {
+			rel := &release{id: r.ID, weight: r.Weight, account: reg.account(s.Name, r.ID)}
+			if r.Health != nil && (r.Health.HTTP != nil || r.Health.TCP) {
+				check := *r.Health
+				rel.check = &check
+			}
+			for _, u := range r.Upstreams {
+				rel.upstreams = append(rel.upstreams, reg.upstream(rel.account, u))
+			}
+			svc.releases = append(svc.releases, rel)
+		}
+		c.services = append(c.services, svc)
+		c.routes.add(svc, s.Hosts, s.Paths)
+	}
+	return c
+}
+
+// contentOf is the table's form for comparison.
+func contentOf(t Table) (string, error) {
+	text, err := json.Marshal(t)
+	if err != nil {
+		return "", fmt.Errorf("table %d: %w", t.Version, err)
+	}
+	return string(text), nil
+}
+
+// Validate returns what is wrong with the table, or nil: names and IDs that are
+// missing or not unique, weights that don't sum to 100, targets, hosts and paths
+// that can't be, and two services that claim the same host and path.
+func (t Table) Validate() error {
+	if t.Version == 0 {
+		return errors.New("the version is 0; the first is 1")
+	}
+	var all routes
+	seen := make(map[string]bool)
+	for _, s := range t.Services {
+		if s.Name == "" || seen[s.Name] {
+			return fmt.Errorf("service %q: its name is empty or not unique", s.Name)
+		}
+		seen[s.Name] = true
+		if err := s.validate(); err != nil {
+			return fmt.Errorf("service %q: %w", s.Name, err)
+		}
+		if taken, host, path := all.add(&service{name: s.Name}, s.Hosts, s.Paths); taken != nil {
+			if host == "" {
+				host = "any host"
+			}
+			return fmt.Errorf("service %q: %s with path %q already leads to service %q; give one of them another host or path", s.Name, host, path, taken.name)
+		}
+	}
+	return nil
+}
+
+func (s Service) validate() error {
+	for _, host := range s.Hosts {
+		if err := validateHost(host); err != nil {
+			return err
+		}
+	}
+	for _, path := range s.Paths {
+		if !strings.HasPrefix(path, "/") {
+			return fmt.Errorf("path %q does not begin with a slash", path)
+		}
+	}
+	sum := 0
+	seen := make(map[string]bool)
+	for _, r := range s.Releases {
+		if r.ID == "" || seen[r.ID] {
+			return fmt.Errorf("release %q: its ID is empty or not unique", r.ID)
+		}
+		seen[r.ID] = true
+		if r.Weight < 0 || r.Weight > 100 {
+			return fmt.Errorf("release %q: its weight is %d, want 0 to 100", r.ID, r.Weight)
+		}
+		sum += r.Weight
+		if err := r.validate(); err != nil {
+			return fmt.Errorf("release %q: %w", r.ID, err)
+		}
+	}
+	if sum != 0 && sum != 100 {
+		return fmt.Errorf("the weights of the releases sum to %d, want 100, or 0 for all", sum)
+	}
+	return nil
+}
+
+func (r Release) validate() error {
+	if h := r.Health; h != nil && (h.HTTP != nil || h.TCP) && h.Interval < time.Millisecond {
+		return fmt.Errorf("health: its interval is %s, want at least 1ms", h.Interval)
+	}
+	var seen []string
+	for _, u := range r.Upstreams {
+		if u.ID == "" || slices.Contains(seen, u.ID) {
+			return fmt.Errorf("upstream %q: its ID is empty or not unique", u.ID)
+		}
+		seen = append(seen, u.ID)
+		if err := validateTarget(u.Target); err != nil {
+			return fmt.Errorf("upstream %q: %w", u.ID, err)
+		}
+	}
+	return nil
+}
+
+func validateTarget(t health.Target) error {
+	switch t.Network {
+	case "unix":
+		if t.Address == "" {
+			return errors.New("the path of its socket is empty")
+		}
+		return nil
+	case "tcp":
+		_, port, err := net.SplitHostPort(t.Address)
+		if err != nil || port == "" {
+			return fmt.Errorf("its address is %q, want host:port", t.Address)
+		}
+		return nil
+	}
+	return fmt.Errorf("its network is %q, want tcp or unix", t.Network)
+}
+
+func validateHost(host string) error {
+	name := strings.TrimPrefix(host, "*.")
+	address := strings.Contains(name, ":")
+	if name == "" || strings.ContainsAny(name, "*/ \t") || (address && canonicalHost(name) != canonicalIPv6(strings.Trim(name, "[]"))) {
+		return fmt.Errorf("host %q: want a name without port, or *. and a name", host)
+	}
+	return nil
+}

@@ -1,0 +1,466 @@
+package proxy
+
+import (
+	"bufio"
+	"context"
+	"fmt"
+	"io"
+	"net/http"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+)
+
+// An upstream that closes its kept connection just as the next request comes: the
+// FIN is there, or it comes after the request was written.
+func TestClosedKeptConnection(t *testing.T) {
+	for _, c := range []struct {
+		name, method string
+		// late: the connection is closed only after the request was read.
+		late   bool
+		status int
+	}{
+		{"GET, closed before", "GET", false, 200},
+		{"POST, closed before", "POST", false, 200},
+		{"GET, closed after", "GET", true, 200},
+		{"PUT, closed after", "PUT", true, 200},
+		{"POST, closed after", "POST", true, 502},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			closed := make(chan struct{})
+			var seen atomic.Int64
+			f := faked(t, func(n int64, conn *fakeConn) {
+				if req, _ := conn.request(); req == nil {
+					return
+				}
+				if n > 1 {
+					seen.Add(1)
+				}
+				conn.say(ok("fine"))
+				if n > 1 {
+					return
+				}
+				if c.late {
+					if req, _ := conn.request(); req != nil {
+						seen.Add(1)
+					}
+					return
+				}
+				conn.Close()
+				close(closed)
+			})
+			p := start(t, Config{}, web(rel("r1", 100, f.Upstream)))
+			p.do("GET", "/", "")
+			if !c.late {
+				await(t, "the connection is closed", closed)
+			}
+			resp, body := p.do(c.method, "/", strings.Repeat("b", 100))
+			if resp.StatusCode != c.status || (c.status == 200 && body != "fine") {
+				t.Fatalf("%d %s, want %d", resp.StatusCode, body, c.status)
+			}
+			got := p.release("r1")
+			switch {
+			case c.status == 502 && (seen.Load() != 1 || got.Failed.Broken != 1 || got.Retried != 0):
+				t.Errorf("the upstream saw the request %d times; counted %+v", seen.Load(), got)
+			case c.status == 200 && c.late && (seen.Load() != 2 || got.Retried != 1):
+				t.Errorf("the upstream saw the request %d times; counted %+v", seen.Load(), got)
+			case c.status == 200 && !c.late && seen.Load() != 1:
+				t.Errorf("the upstream saw the request %d times", seen.Load())
+			}
+		})
+	}
+}
+
+func TestNoAnswerOnFreshConnection(t *testing.T) {
+	for method, attempts := range map[string]int64{"GET": 2, "DELETE": 2, "POST": 1} {
+		f := faked(t, func(_ int64, c *fakeConn) {
+			c.request()
+			c.reset()
+		})
+		p := start(t, Config{}, web(rel("r1", 100, f.Upstream)))
+		resp, body := p.do(method, "/", "")
+		if resp.StatusCode != 502 || !strings.Contains(body, resp.Header.Get("X-Request-Id")) || strings.Contains(body, "127.0.0.1") {
+			t.Errorf("%s: %d %s", method, resp.StatusCode, body)
+		}
+		if got := p.release("r1"); f.conns.Load() != attempts || got.Failed.Broken != 1 {
+			t.Errorf("%s: %d attempts, want %d; counted %+v", method, f.conns.Load(), attempts, got)
+		}
+	}
+}
+
+func TestRefusedConnections(t *testing.T) {
+	dead, alive := refusing(t), saying(t, "alive")
+	p := start(t, Config{}, web(rel("r1", 100, dead, alive)))
+	for range 50 {
+		if resp, body := p.do("POST", "/", "body"); resp.StatusCode != 200 || body != "alive" {
+			t.Fatalf("%d %s", resp.StatusCode, body)
+		}
+	}
+	got := p.release("r1")
+	if got.Answered[2] != 50 || got.Retried == 0 || got.Retried > 2 {
+		t.Errorf("counted %+v; the dead upstream should be tried once", got)
+	}
+	for _, u := range got.Upstreams {
+		if u.ID == "web-r1-1" && (u.Healthy || !strings.Contains(u.Message, "refused")) {
+			t.Errorf("the dead upstream is %+v", u)
+		}
+	}
+}
+
+func TestAllRefused(t *testing.T) {
+	p := start(t, Config{}, web(rel("r1", 100, refusing(t), refusing(t), refusing(t), refusing(t))))
+	for range 2 { // with all of them ejected they are tried all the same
+		if resp, _ := p.do("POST", "/", "body"); resp.StatusCode != 502 {
+			t.Errorf("status %d", resp.StatusCode)
+		}
+	}
+	if got := p.release("r1"); got.Failed.Connect != 2 || got.Retried != 4 {
+		t.Errorf("counted %+v, want 2 failures after 2 retries each", got)
+	}
+}
+
+// A release all of whose upstreams are gone lets its requests go to the other one.
+func TestReroutedToOtherRelease(t *testing.T) {
+	p := start(t, Config{}, web(rel("r1", 50, refusing(t), refusing(t)), rel("r2", 50, saying(t, "r2"))))
+	for range 40 {
+		if resp, body := p.do("POST", "/", "body"); resp.StatusCode != 200 || body != "r2" {
+			t.Fatalf("%d %s", resp.StatusCode, body)
+		}
+	}
+	r1, r2 := p.release("r1"), p.release("r2")
+	if r1.Rerouted == 0 || r1.Rerouted != r1.Accepted || r2.Answered[2] != 40 {
+		t.Errorf("counted %+v and %+v", r1, r2)
+	}
+}
+
+func TestReleaseWithoutUpstreamsIsLeft(t *testing.T) {
+	p := start(t, Config{}, web(rel("r1", 50), rel("r2", 50, saying(t, "r2"))))
+	for range 20 {
+		if resp, _ := p.do("GET", "/", ""); resp.StatusCode != 200 {
+			t.Fatalf("status %d", resp.StatusCode)
+		}
+	}
+	if got := p.release("r2"); got.Answered[2] != 20 || got.Retried != 0 {
+		t.Errorf("counted %+v", got)
+	}
+}
+
+func TestDiesMidBody(t *testing.T) {
+	heads := map[string]string{
+		"length":  "HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nhalf",
+		"chunked": "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nhalf\r\n",
+		"garbage": "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nhalf\r\nzz\r\n",
+	}
+	for name, answer := range heads {
+		t.Run(name, func(t *testing.T) {
+			f := faked(t, func(_ int64, c *fakeConn) {
+				c.request()
+				c.say(answer)
+			})
+			p := start(t, Config{}, web(rel("r1", 100, f.Upstream)))
+			resp, body, err := p.try("GET", "/", "")
+			if err == nil {
+				t.Errorf("a whole answer: %d %q", resp.StatusCode, body)
+			}
+			// For HTTP/1.0 the end of the connection is the end of the
+			// answer, so that it has to be a reset.
+			_, r := p.raw("GET / HTTP/1.0\r\n\r\n")
+			if all, err := io.ReadAll(r); err == nil && !strings.Contains(string(all), "Content-Length") {
+				t.Errorf("a whole answer over HTTP/1.0: %q", all)
+			}
+			if got := p.release("r1"); got.Failed.Truncated != 2 || got.Retried != 0 {
+				t.Errorf("counted %+v", got)
+			}
+		})
+	}
+}
+
+func TestNeverAnswers(t *testing.T) {
+	f := faked(t, func(_ int64, c *fakeConn) {
+		c.request()
+		io.Copy(io.Discard, c.r)
+	})
+	p := start(t, Config{ResponseHeaderTimeout: 50 * time.Millisecond}, web(rel("r1", 100, f.Upstream)))
+	for _, body := range []string{"", "with a body"} {
+		method := "GET"
+		if body != "" {
+			method = "PUT"
+		}
+		if resp, _ := p.do(method, "/", body); resp.StatusCode != 504 {
+			t.Errorf("status %d", resp.StatusCode)
+		}
+	}
+	if got := p.release("r1"); got.Failed.Timeout != 2 || f.conns.Load() != 2 {
+		t.Errorf("%d attempts; counted %+v", f.conns.Load(), got)
+	}
+}
+
+// An upstream that takes nothing of a body, and doesn't answer either.
+func TestNeverReads(t *testing.T) {
+	hold := make(chan struct{})
+	f := faked(t, func(_ int64, c *fakeConn) { <-hold })
+	t.Cleanup(func() { close(hold) })
+	p := start(t, Config{ResponseHeaderTimeout: 100 * time.Millisecond}, web(rel("r1", 100, f.Upstream)))
+	conn, r := p.raw("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 100000000\r\n\r\n")
+	go io.CopyN(conn, zeros{}, 100000000)
+	resp, err := http.ReadResponse(r, nil)
+	if err != nil || resp.StatusCode != 504 {
+		t.Fatalf("%v, %v", resp, err)
+	}
+	conn.Close()
+	if got := p.release("r1"); got.Failed.Timeout != 1 {
+		t.Errorf("counted %+v", got)
+	}
+}
+
+type zeros struct{}
+
+func (zeros) Read(b []byte) (int, error) { clear(b); return len(b), nil }
+
+func TestGarbageAnswers(t *testing.T) {
+	for _, answer := range []string{
+		"SSH-2.0-OpenSSH_9\r\n",
+		"HTTP/1.1 abc\r\n\r\n",
+		"HTTP/1.1 099 Low\r\n\r\n",
+		"HTTP/1.1 200 OK\r\nno colon\r\n\r\n",
+		"HTTP/1.1 200 OK\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\nxx",
+		"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: foo\r\n\r\n",
+		"HTTP/1.1 200 OK\r\nX: " + strings.Repeat("x", 2<<20) + "\r\n\r\n",
+		"\x00\x01\x02",
+	} {
+		f := faked(t, func(_ int64, c *fakeConn) {
+			c.request()
+			c.say(answer)
+		})
+		p := start(t, Config{}, web(rel("r1", 100, f.Upstream)))
+		if resp, _ := p.do("GET", "/", ""); resp.StatusCode != 502 {
+			t.Errorf("%.40q: status %d", answer, resp.StatusCode)
+		}
+		if got := p.release("r1"); got.Failed.Broken != 1 || f.conns.Load() != 1 {
+			t.Errorf("%.40q: %d attempts; counted %+v", answer, f.conns.Load(), got)
+		}
+	}
+}
+
+func TestBigAnswerHead(t *testing.T) {
+	big := strings.Repeat("x", 500<<10)
+	f := faked(t, func(_ int64, c *fakeConn) {
+		c.request()
+		c.say("HTTP/1.1 200 OK\r\nX-Big: " + big + "\r\nContent-Length: 2\r\n\r\nok")
+	})
+	p := start(t, Config{}, web(rel("r1", 100, f.Upstream)))
+	_, r := p.raw("GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+	if resp, err := http.ReadResponse(bufio.NewReaderSize(r, 1<<20), nil); err != nil || resp.Header.Get("X-Big") != big {
+		t.Error("the head isn't whole", err)
+	}
+}
+
+// An upstream that answers a big POST at once and reads no more of it.
+func TestEarlyAnswer(t *testing.T) {
+	for name, end := range map[string]func(c *fakeConn, hold <-chan struct{}){
+		"closes":     func(*fakeConn, <-chan struct{}) {},
+		"reads on":   func(c *fakeConn, _ <-chan struct{}) { io.Copy(io.Discard, c.r) },
+		"stays open": func(_ *fakeConn, hold <-chan struct{}) { <-hold },
+	} {
+		t.Run(name, func(t *testing.T) {
+			hold := make(chan struct{})
+			f := faked(t, func(_ int64, c *fakeConn) {
+				c.head()
+				c.say("HTTP/1.1 413 Too Large\r\nContent-Length: 3\r\n\r\nbig")
+				end(c, hold)
+			})
+			t.Cleanup(func() { close(hold) })
+			p := start(t, Config{}, web(rel("r1", 100, f.Upstream)))
+			const size = 20 << 20
+			// This client reads nothing before it has sent all.
+			conn, r := p.raw(fmt.Sprintf("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\n", size))
+			if _, err := io.CopyN(conn, zeros{}, size); err != nil {
+				t.Fatalf("send the body: %v", err)
+			}
+			resp, err := http.ReadResponse(r, nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if body, err := io.ReadAll(resp.Body); err != nil || resp.StatusCode != 413 || string(body) != "big" {
+				t.Errorf("%d %q, %v", resp.StatusCode, body, err)
+			}
+			conn.Close()
+			if got := p.release("r1"); got.Answered[4] != 1 {
+				t.Errorf("counted %+v", got)
+			}
+		})
+	}
+}
+
+// A PUT whose upstream dies in the middle of the body goes to another one from its
+// beginning, as long as all of it is kept.
+func TestBodyIsReplayed(t *testing.T) {
+	for size, status := range map[int]int{60 << 10: 200, 200 << 10: 502} {
+		var got atomic.Value
+		f := faked(t, func(n int64, c *fakeConn) {
+			if n == 1 {
+				c.head()
+				io.ReadFull(c.r, make([]byte, size/2))
+				c.reset()
+				return
+			}
+			_, body := c.request()
+			got.Store(body)
+			c.say(ok("whole"))
+		})
+		p := start(t, Config{}, web(rel("r1", 100, f.Upstream)))
+		body := strings.Repeat("0123456789", size/10)
+		resp, _ := p.do("PUT", "/", body)
+		if resp.StatusCode != status {
+			t.Fatalf("%d bytes: status %d, want %d", size, resp.StatusCode, status)
+		}
+		if status == 200 && got.Load() != body {
+			t.Errorf("the second upstream got another body")
+		}
+	}
+}
+
+func TestClientGone(t *testing.T) {
+	t.Run("before the answer", func(t *testing.T) {
+		arrived, gone := make(chan struct{}), make(chan struct{})
+		f := faked(t, func(_ int64, c *fakeConn) {
+			c.request()
+			close(arrived)
+			io.Copy(io.Discard, c.r) // ends when the proxy cancels
+			close(gone)
+		})
+		p := start(t, Config{}, web(rel("r1", 100, f.Upstream)))
+		conn, _ := p.raw("GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+		await(t, "the request arrives", arrived)
+		conn.Close()
+		await(t, "the request is cancelled", gone)
+		if got := p.release("r1"); got.ClientGone != 1 {
+			t.Errorf("counted %+v", got)
+		}
+	})
+	t.Run("in the answer", func(t *testing.T) {
+		f := faked(t, func(_ int64, c *fakeConn) {
+			c.request()
+			c.say("HTTP/1.1 200 OK\r\nContent-Length: 1000000000\r\n\r\n")
+			io.Copy(c, zeros{})
+		})
+		p := start(t, Config{}, web(rel("r1", 100, f.Upstream)))
+		conn, r := p.raw("GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+		io.ReadFull(r, make([]byte, 1000))
+		conn.Close()
+		if got := p.release("r1"); got.ClientGone != 1 {
+			t.Errorf("counted %+v", got)
+		}
+	})
+	t.Run("in its body", func(t *testing.T) {
+		broken := make(chan error, 1)
+		f := faked(t, func(_ int64, c *fakeConn) {
+			req := c.head()
+			_, err := io.ReadAll(req.Body)
+			broken <- err
+		})
+		p := start(t, Config{}, web(rel("r1", 100, f.Upstream)))
+		for _, framing := range []string{"Content-Length: 100", "Transfer-Encoding: chunked"} {
+			conn, _ := p.raw("POST / HTTP/1.1\r\nHost: a\r\n" + framing + "\r\n\r\n5\r\nhello\r\n")
+			conn.Close()
+			if err := await(t, "the upstream sees the end", broken); err == nil {
+				t.Errorf("%s: the upstream took the request for whole", framing)
+			}
+		}
+		if got := p.release("r1"); got.ClientGone != 2 {
+			t.Errorf("counted %+v", got)
+		}
+	})
+	t.Run("silent in its body", func(t *testing.T) {
+		f := faked(t, func(_ int64, c *fakeConn) { c.request() })
+		p := start(t, Config{StallTimeout: 50 * time.Millisecond}, web(rel("r1", 100, f.Upstream)))
+		_, r := p.raw("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 100\r\n\r\nhello")
+		if _, err := io.ReadAll(r); err != nil && !isReset(err) {
+			t.Error(err)
+		}
+		if got := p.release("r1"); got.ClientGone != 1 {
+			t.Errorf("counted %+v", got)
+		}
+	})
+	t.Run("takes nothing", func(t *testing.T) {
+		f := faked(t, func(_ int64, c *fakeConn) {
+			c.request()
+			c.say("HTTP/1.1 200 OK\r\nContent-Length: 1000000000\r\n\r\n")
+			io.Copy(c, zeros{})
+		})
+		p := start(t, Config{StallTimeout: 50 * time.Millisecond}, web(rel("r1", 100, f.Upstream)))
+		p.raw("GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+		eventually(t, "the client is given up", func() bool { return statsOf(p.stats(), "web", "r1").ClientGone == 1 })
+	})
+}
+
+func isReset(err error) bool { return err != nil && strings.Contains(err.Error(), "reset") }
+
+func TestSlowHeadIsGivenUp(t *testing.T) {
+	p := start(t, Config{ReadHeaderTimeout: 50 * time.Millisecond}, web(rel("r1", 100, saying(t, "x"))))
+	_, r := p.raw("GET / HTTP/1.1\r\nHost: a\r\nX-Slow:")
+	if _, err := r.ReadByte(); err == nil {
+		t.Error("half a head was answered")
+	}
+}
+
+func TestSlowTrickle(t *testing.T) {
+	text := "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n"
+	f := faked(t, func(_ int64, c *fakeConn) {
+		c.request()
+		for i := range text {
+			c.say(text[i : i+1])
+		}
+	})
+	p := start(t, Config{}, web(rel("r1", 100, f.Upstream)))
+	if _, body := p.do("GET", "/", ""); body != "hello" {
+		t.Errorf("%q", body)
+	}
+	conn, r := p.raw("")
+	for _, b := range []byte("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n") {
+		conn.Write([]byte{b})
+	}
+	if resp, err := http.ReadResponse(r, nil); err != nil || resp.StatusCode != 200 {
+		t.Error(resp, err)
+	}
+}
+
+func TestMaxConnections(t *testing.T) {
+	hold := make(chan struct{})
+	up := handled(t, func(w http.ResponseWriter, r *http.Request) {
+		<-hold
+		io.WriteString(w, "x")
+	})
+	p := start(t, Config{MaxConnections: 2}, web(rel("r1", 100, up)))
+	var readers []*bufio.Reader
+	for range 4 {
+		_, r := p.raw("GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
+		readers = append(readers, r)
+	}
+	eventually(t, "two requests are in flight", func() bool { return statsOf(p.stats(), "web", "r1").InFlight == 2 })
+	if s := p.stats(); s.ConnectionsOpen != 2 || s.ConnectionsAccepted != 2 {
+		t.Errorf("%d open of %d accepted, want 2 of 2", s.ConnectionsOpen, s.ConnectionsAccepted)
+	}
+	close(hold)
+	for _, r := range readers { // the others have waited, and are served now
+		if resp, err := http.ReadResponse(r, nil); err != nil || resp.StatusCode != 200 {
+			t.Error(resp, err)
+		}
+	}
+}
+
+func TestNoClientWaitsForTable(t *testing.T) {
+	p := start(t, Config{})
+	conn, r := p.raw("GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+	defer conn.Close()
+	if s := p.stats(); s.ConnectionsAccepted != 0 {
+		t.Errorf("%d connections are accepted before there is a table", s.ConnectionsAccepted)
+	}
+	if err := p.control.Apply(context.Background(), Table{Version: 1, Services: []Service{web(rel("r1", 100, saying(t, "first")))}}); err != nil {
+		t.Fatal(err)
+	}
+	if resp, err := http.ReadResponse(r, nil); err != nil || resp.StatusCode != 200 {
+		t.Error(resp, err)
+	}
+}

@@ -1,0 +1,125 @@
+package proxy
+
+import (
+	"strconv"
+	"strings"
+	"testing"
+
+	"github.com/segue-deploy/segue/internal/health"
+)
+
+func TestRoute(t *testing.T) {
+	table := Table{Version: 1, Services: []Service{
+		{Name: "exact", Hosts: []string{"example.com", "Other.example."}},
+		{Name: "api", Hosts: []string{"example.com"}, Paths: []string{"/api", "/v2/"}},
+		{Name: "deep", Hosts: []string{"example.com"}, Paths: []string{"/api/deep"}},
+		{Name: "wild", Hosts: []string{"*.example.com"}},
+		{Name: "wilder", Hosts: []string{"*.a.example.com"}},
+		{Name: "six", Hosts: []string{"[2001:DB8::0:1]"}},
+		{Name: "part", Hosts: []string{"part.test"}, Paths: []string{"/only"}},
+		{Name: "rest"},
+		{Name: "restapi", Paths: []string{"/api"}},
+	}}
+	if err := table.Validate(); err != nil {
+		t.Fatal(err)
+	}
+	routes := compile(table, "", newRegistry()).routes
+	for _, c := range []struct{ host, path, want string }{
+		{"example.com", "/", "exact"},
+		{"EXAMPLE.com:8080", "/x", "exact"},
+		{"example.com.", "/", "exact"},
+		{"example.com.:80", "/", "exact"},
+		{"other.example", "/api", "exact"},
+		{"example.com", "/api", "api"},
+		{"example.com", "/api/", "api"},
+		{"example.com", "/api/x", "api"},
+		{"example.com", "/apix", "exact"},
+		{"example.com", "/v2", "api"},
+		{"example.com", "/v2/y", "api"},
+		{"example.com", "/api/deep", "deep"},
+		{"example.com", "/api/deep/er", "deep"},
+		{"example.com", "/api/deeper", "api"},
+		{"b.example.com", "/api", "wild"},
+		{"c.b.example.com", "/", "wild"},
+		{"a.example.com", "/", "wild"},
+		{"x.a.example.com", "/", "wilder"},
+		{"y.x.a.example.com", "/", "wilder"},
+		{"badexample.com", "/", "rest"},
+		{"[2001:db8::1]:443", "/", "six"},
+		{"[2001:db8::1]", "/", "six"},
+		{"[2001:0db8:0:0::1]", "/", "six"},
+		{"part.test", "/only/x", "part"},
+		{"part.test", "/", ""}, // named by a service, so not for those without hosts
+		{"unknown", "/", "rest"},
+		{"unknown", "/api", "restapi"},
+		{"", "/", "rest"},
+		{"[::1", "/", "rest"},
+		{"a:b:c", "/", "rest"},
+		{"unknown", "*", "rest"},
+	} {
+		got := ""
+		if s := routes.find(c.host, c.path); s != nil {
+			got = s.name
+		}
+		if got != c.want {
+			t.Errorf("%q %q leads to %q, want %q", c.host, c.path, got, c.want)
+		}
+	}
+}
+
+func TestTableValidate(t *testing.T) {
+	up := func(id, network, address string) Upstream {
+		return Upstream{ID: id, Target: health.Target{Network: network, Address: address}}
+	}
+	one := func(r ...Release) Table { return Table{Version: 1, Services: []Service{web(r...)}} }
+	for _, c := range []struct {
+		name  string
+		table Table
+		want  string
+	}{
+		{"version", Table{}, "version is 0"},
+		{"no name", Table{Version: 1, Services: []Service{{}}}, "name is empty"},
+		{"twice", Table{Version: 1, Services: []Service{{Name: "a"}, {Name: "a", Hosts: []string{"b"}}}}, "not unique"},
+		{"weights", one(Release{ID: "r1", Weight: 99}), "sum to 99"},
+		{"negative", one(Release{ID: "r1", Weight: -1}, Release{ID: "r2", Weight: 101}), "weight is -1"},
+		{"release twice", one(Release{ID: "r1", Weight: 50}, Release{ID: "r1", Weight: 50}), "not unique"},
+		{"upstream twice", one(Release{ID: "r1", Upstreams: []Upstream{up("a", "tcp", "h:1"), up("a", "tcp", "h:2")}}), "not unique"},
+		{"network", one(Release{ID: "r1", Upstreams: []Upstream{up("a", "udp", "h:1")}}), "udp"},
+		{"address", one(Release{ID: "r1", Upstreams: []Upstream{up("a", "tcp", "h")}}), "host:port"},
+		{"socket", one(Release{ID: "r1", Upstreams: []Upstream{up("a", "unix", "")}}), "empty"},
+		{"interval", one(Release{ID: "r1", Health: &health.Check{TCP: true}}), "interval"},
+		{"path", Table{Version: 1, Services: []Service{{Name: "a", Paths: []string{"api"}}}}, "slash"},
+		{"host with port", Table{Version: 1, Services: []Service{{Name: "a", Hosts: []string{"a:80"}}}}, "without port"},
+		{"wildcard inside", Table{Version: 1, Services: []Service{{Name: "a", Hosts: []string{"a.*.b"}}}}, "without port"},
+		{"same place", Table{Version: 1, Services: []Service{{Name: "a"}, {Name: "b"}}}, `already leads to service "a"`},
+		{"same host", Table{Version: 1, Services: []Service{{Name: "a", Hosts: []string{"x.test"}}, {Name: "b", Hosts: []string{"X.test."}}}}, "already leads"},
+	} {
+		err := c.table.Validate()
+		if err == nil || !strings.Contains(err.Error(), c.want) {
+			t.Errorf("%s: %v, want %q in it", c.name, err, c.want)
+		}
+	}
+	good := one(Release{ID: "r1", Weight: 30}, Release{ID: "r2", Weight: 70}, Release{ID: "r3"})
+	if err := good.Validate(); err != nil {
+		t.Error(err)
+	}
+}
+
+func BenchmarkRoute(b *testing.B) {
+	var table Table
+	for i := range 100 {
+		n := strconv.Itoa(i)
+		table.Services = append(table.Services,
+			Service{Name: "s" + n, Hosts: []string{"s" + n + ".example.com"}, Paths: []string{"/", "/api", "/static"}},
+			Service{Name: "w" + n, Hosts: []string{"*.w" + n + ".example.com"}})
+	}
+	routes := compile(table, "", newRegistry()).routes
+	for _, host := range []string{"s50.example.com:8080", "a.b.w50.example.com", "S50.Example.com", "unknown"} {
+		b.Run(host, func(b *testing.B) {
+			b.ReportAllocs()
+			for b.Loop() {
+				routes.find(host, "/api/users/7")
+			}
+		})
+	}
+}
