@@ -15,7 +15,7 @@ func blueGreen(s *State, candidate *Release, settings *spec.BlueGreen) []Step {
 	if !warm && settings.Bake > 0 {
 		steps = append(steps, bake(candidate, settings.Bake))
 	}
-	if stable := s.Release(s.Stable); stable != nil {
+	if stable := s.Release(s.Stable); stable != nil && stable.ID != candidate.ID {
 		steps = append(steps, drain(stable))
 	}
 	return steps

@@ -451,3 +451,83 @@ func normal(t *testing.T, s State) string {
 	}
 	return strings.ReplaceAll(string(b), "{}", "null")
 }
+
+// TestRollbackToAFailedWarmRelease begins it anew.
+func TestRollbackToAFailedWarmRelease(t *testing.T) {
+	scenario(t, func(w *world, sp *spec.Spec) {
+		w.machine.Script("web", "r2", drivertest.Script{})
+		w.deploy(sp)
+		w.machine.Kill("web-r1-1")
+		time.Sleep(time.Second)
+		d, err := w.engine.Rollback(w.t.Context(), "web", "r1", BusyRefuse, "", "")
+		if err != nil {
+			t.Fatal(err)
+		}
+		w.expectPhase(w.await(d.Number), PhasePromoted, "")
+		w.expectAlive("r1", 2)
+	})
+}
+
+// TestQueuedRollbackToWhatIsStableByThen changes nothing and ends well.
+func TestQueuedRollbackToWhatIsStableByThen(t *testing.T) {
+	scenario(t, func(w *world, sp *spec.Spec) {
+		w.deploy(sp)
+		first, err := w.engine.Rollback(w.t.Context(), "web", "r1", BusyQueue, "", "")
+		if err != nil {
+			t.Fatal(err)
+		}
+		second, err := w.engine.Rollback(w.t.Context(), "web", "r1", BusyQueue, "", "")
+		if err != nil {
+			t.Fatal(err)
+		}
+		w.expectPhase(w.await(first.Number), PhasePromoted, "")
+		w.expectPhase(w.await(second.Number), PhasePromoted, "")
+		w.expectWeights(map[string]int{"r1": 100, "r2": 0})
+	})
+}
+
+// TestCollectKeepsWhatIsNeeded deploys more releases than are kept.
+func TestCollectKeepsWhatIsNeeded(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		defer w.close()
+		sp := testSpec(t, "keep: 1")
+		for range 5 {
+			w.expectPhase(w.deploy(sp), PhasePromoted, "")
+		}
+		st := w.state()
+		var kept []string
+		for _, r := range st.Releases {
+			if !r.Collected {
+				kept = append(kept, r.ID)
+			}
+		}
+		// Stable, the one before it, and one more.
+		if want := []string{"r3", "r4", "r5"}; !slices.Equal(kept, want) {
+			t.Errorf("kept %v, want %v", kept, want)
+		}
+		if _, err := w.engine.Rollback(t.Context(), "web", "r1", BusyRefuse, "", ""); err == nil || !strings.Contains(err.Error(), "were collected") {
+			t.Errorf("rollback to what was collected: %v", err)
+		}
+	})
+}
+
+// TestRouteBelongsToOneService refuses a host and path that another service has.
+func TestRouteBelongsToOneService(t *testing.T) {
+	scenario(t, func(w *world, sp *spec.Spec) {
+		other := testSpec(t, "")
+		other.Service = "api"
+		if _, err := w.request(other, BusyRefuse); err == nil || !strings.Contains(err.Error(), "belongs to service web") {
+			t.Errorf("the same route: %v", err)
+		}
+		other.Route.Paths = []string{"/api"}
+		d, err := w.request(other, BusyRefuse)
+		if err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(time.Minute)
+		if d, err = w.engine.Deployment(w.t.Context(), "api", d.Number); err != nil || d.Phase != PhasePromoted {
+			t.Errorf("%s: %v", d.Phase, err)
+		}
+	})
+}

@@ -53,8 +53,12 @@ func (d *Deployment) hasBegun(kind StepKind) bool {
 
 // retireOthers leaves only stable and the candidate. It comes last: as long as
 // the candidate has not proved itself, the way back to a warm release stays open.
+// A candidate that is stable by the time of its turn replaces nothing.
 func retireOthers(s *State, candidate string) []Step {
 	var steps []Step
+	if candidate == s.Stable {
+		return nil
+	}
 	for _, id := range slices.Sorted(maps.Keys(s.Running)) {
 		if id != s.Stable && id != candidate {
 			steps = append(steps, retire(s.Release(id)))

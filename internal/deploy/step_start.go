@@ -37,7 +37,7 @@ func (s *service) start(ctx context.Context, d *Deployment, st StepState) (Outco
 	if err != nil {
 		return Outcome{}, err
 	}
-	if err := s.verifyArtifact(ctx, &state, st.Release); err != nil {
+	if err := s.clearGround(ctx, &state, st.Release); err != nil {
 		return Outcome{}, err
 	}
 	ctx, cancel := context.WithTimeoutCause(ctx, time.Duration(st.Deadline)+startMargin,
@@ -92,12 +92,22 @@ func whyNotReady(ctx context.Context, instances []driver.Instance) error {
 	return context.Cause(ctx)
 }
 
-// verifyArtifact makes sure that the bytes are those of then, unless instances
-// already run from them.
-func (s *service) verifyArtifact(ctx context.Context, state *State, release string) error {
+// clearGround prepares a start: a warm release of which an instance was given up
+// begins anew, and one of which nothing runs must have the bytes of then.
+func (s *service) clearGround(ctx context.Context, state *State, release string) error {
 	instances, err := s.instances(ctx, release)
-	if err != nil || len(instances) > 0 {
+	if err != nil {
 		return err
+	}
+	failed := slices.ContainsFunc(instances, func(in driver.Instance) bool { return in.State == driver.Failed })
+	if failed && state.Weights[release] == 0 {
+		if err := s.e.cfg.Driver.Remove(ctx, s.name, release); err != nil {
+			return err
+		}
+		instances = nil
+	}
+	if len(instances) > 0 {
+		return nil
 	}
 	return s.e.cfg.Artifacts.Verify(ctx, state.Release(release).Artifact)
 }

@@ -1,0 +1,87 @@
+package deploy
+
+import (
+	"reflect"
+	"testing"
+
+	"github.com/segue-deploy/segue/internal/driver"
+	"github.com/segue-deploy/segue/internal/health"
+	"github.com/segue-deploy/segue/internal/proxy"
+)
+
+func TestTableOf(t *testing.T) {
+	sp := testSpec(t, "route: {hosts: [old.example]}")
+	moved := testSpec(t, "route: {hosts: [new.example]}")
+	instance := func(release, id string, state driver.State) driver.Instance {
+		return driver.Instance{Service: "web", Release: release, ID: id, State: state, Target: health.Target{Network: "tcp", Address: id}}
+	}
+	base := State{
+		Service:  "web",
+		Releases: []Release{{ID: "r1", Spec: *sp}, {ID: "r2", Spec: *moved}},
+		Running:  map[string]Running{"r1": {Instances: 2}, "r2": {Instances: 2}},
+		Weights:  map[string]int{"r1": 100},
+	}
+	upstreams := func(svc proxy.Service) map[string][]string {
+		m := map[string][]string{}
+		for _, r := range svc.Releases {
+			m[r.ID] = nil
+			for _, u := range r.Upstreams {
+				m[r.ID] = append(m[r.ID], u.ID)
+			}
+		}
+		return m
+	}
+	for _, test := range []struct {
+		name      string
+		state     func(s *State)
+		instances []driver.Instance
+		host      string
+		want      map[string][]string
+	}{
+		{
+			name:      "only ready instances",
+			instances: []driver.Instance{instance("r1", "a", driver.Ready), instance("r1", "b", driver.Backoff), instance("r2", "c", driver.Starting)},
+			host:      "old.example", want: map[string][]string{"r1": {"a"}, "r2": nil},
+		},
+		{
+			name:      "unready ones when there is nothing better",
+			instances: []driver.Instance{instance("r1", "a", driver.Unready), instance("r1", "b", driver.Unready), instance("r2", "c", driver.Ready), instance("r2", "d", driver.Unready)},
+			host:      "old.example", want: map[string][]string{"r1": {"a", "b"}, "r2": {"c"}},
+		},
+		{
+			name:  "the hosts move with the traffic",
+			state: func(s *State) { s.Weights = map[string]int{"r2": 100} },
+			host:  "new.example", want: map[string][]string{"r1": nil, "r2": nil},
+		},
+		{
+			name:      "a release that retires is not in it",
+			state:     func(s *State) { s.Running["r2"] = Running{Instances: 2, Retiring: true} },
+			instances: []driver.Instance{instance("r2", "c", driver.Ready)},
+			host:      "old.example", want: map[string][]string{"r1": nil},
+		},
+		{
+			name:      "instances of other services are theirs",
+			instances: []driver.Instance{{Service: "api", Release: "r1", ID: "x", State: driver.Ready}},
+			host:      "old.example", want: map[string][]string{"r1": nil, "r2": nil},
+		},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			s := base
+			s.Running = map[string]Running{"r1": {Instances: 2}, "r2": {Instances: 2}}
+			if test.state != nil {
+				test.state(&s)
+			}
+			table := tableOf([]State{s, {Service: "idle"}}, test.instances)
+			if len(table.Services) != 1 {
+				t.Fatalf("services: %+v", table.Services)
+			}
+			svc := table.Services[0]
+			if got := upstreams(svc); !reflect.DeepEqual(got, test.want) {
+				t.Errorf("upstreams %v, want %v", got, test.want)
+			}
+			if svc.Hosts[0] != test.host {
+				t.Errorf("hosts %v, want %s", svc.Hosts, test.host)
+			}
+		})
+	}
+}
