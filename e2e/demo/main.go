@@ -148,15 +148,15 @@ func (d *demo) account(ctx context.Context, report load.Report) error {
 			counted += r.Accepted
 		}
 	}
-	total := report.Counts.Ended()
+	total := report.Ended()
 	fmt.Printf("\n=== the account\nthe load client: %s\nthe proxy: %d accepted\n", report.Counts, counted)
 	for _, f := range report.Failures {
 		fmt.Println("  ", f)
 	}
-	defer fmt.Printf("lost %d of %d requests\n", report.Counts.Lost+report.Counts.Wrong, total)
+	defer fmt.Printf("lost %d of %d requests\n", report.Lost+report.Wrong, total)
 	switch {
-	case report.Counts.OK != total:
-		return fmt.Errorf("%d requests did not end well", total-report.Counts.OK)
+	case report.OK != total:
+		return fmt.Errorf("%d requests did not end well", total-report.OK)
 	case counted != total:
 		return fmt.Errorf("the load client counted %d requests, the proxy %d", total, counted)
 	}

@@ -71,7 +71,7 @@ func (c *client) do(cutting context.Context, r *request) result {
 			res.err = &ownFault{err}
 			return res
 		}
-		res.lost(err, nil, cutting)
+		res.lost(cutting, err, nil)
 		return res
 	}
 	res.localPort = cn.localPort()
@@ -99,7 +99,7 @@ func (c *client) exchange(cutting context.Context, cn *conn, r *request, res *re
 		if writeErr != nil {
 			err = writeErr
 		}
-		res.lost(err, cn, cutting)
+		res.lost(cutting, err, cn)
 		return false
 	}
 	defer resp.Body.Close()
@@ -107,7 +107,7 @@ func (c *client) exchange(cutting context.Context, cn *conn, r *request, res *re
 	res.release = resp.Header.Get("X-Release")
 	mismatch, err := c.read(resp, r)
 	if err != nil {
-		res.lost(err, cn, cutting)
+		res.lost(cutting, err, cn)
 		return false
 	}
 	c.judge(resp, r, mismatch, cn.in.Buffered(), res)

@@ -90,7 +90,7 @@ type result struct {
 
 // lost fills in that the request got no whole answer on the connection, or no
 // connection (nil), because of err.
-func (r *result) lost(err error, cn *conn, cutting context.Context) {
+func (r *result) lost(cutting context.Context, err error, cn *conn) {
 	r.outcome, r.err = Lost, err
 	if cutting.Err() != nil {
 		r.cause = "unanswered"

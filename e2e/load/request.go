@@ -159,7 +159,7 @@ func (r *request) checkJSON(resp *http.Response) (said, error) {
 }
 
 func (r *request) checkGet(resp *http.Response) error {
-	if t, _, err := mime.ParseMediaType(resp.Header.Get("Content-Type")); err != nil || t != "application/json" {
+	if t, _, _ := mime.ParseMediaType(resp.Header.Get("Content-Type")); t != "application/json" {
 		return nil
 	}
 	_, err := r.checkJSON(resp)

@@ -57,7 +57,7 @@ func (c config) listen(ctx context.Context) (net.Listener, error) {
 func (c config) serve(ctx context.Context, ln net.Listener, log *slog.Logger) error {
 	stopping, stop := context.WithCancel(context.WithoutCancel(ctx))
 	defer stop()
-	s := newService(c, stopping)
+	s := newService(stopping, c)
 	server := &http.Server{Handler: s.handler(), ReadHeaderTimeout: 30 * time.Second}
 	failed := make(chan error, 1)
 	go func() { failed <- server.Serve(ln) }()

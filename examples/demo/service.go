@@ -37,7 +37,7 @@ type answer struct {
 	Message string `json:"message,omitempty"`
 }
 
-func newService(c config, stopping context.Context) *service {
+func newService(stopping context.Context, c config) *service {
 	return &service{config: c, born: time.Now(), stopping: stopping}
 }
 

@@ -19,7 +19,7 @@ import (
 // ask sends a request to a release r7 that behaves like that.
 func ask(t *testing.T, b behaviour, method, target string, body io.Reader) *http.Response {
 	t.Helper()
-	s := newService(config{release: "r7", instance: "demo-r7-1", version: "seven", behaviour: b}, t.Context())
+	s := newService(t.Context(), config{release: "r7", instance: "demo-r7-1", version: "seven", behaviour: b})
 	return send(s, method, target, body)
 }
 
@@ -86,7 +86,7 @@ func TestStatusFollowsBehaviour(t *testing.T) {
 }
 
 func TestErrorsFailsItsShare(t *testing.T) {
-	s := newService(config{behaviour: behaviour{kind: failing, percent: 20}}, t.Context())
+	s := newService(t.Context(), config{behaviour: behaviour{kind: failing, percent: 20}})
 	failed := 0
 	for range 10_000 {
 		if send(s, "GET", "/", nil).StatusCode == 500 {
@@ -101,7 +101,7 @@ func TestErrorsFailsItsShare(t *testing.T) {
 
 func TestSlowStartGetsHealthy(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s := newService(config{behaviour: behaviour{kind: slowStart, after: 3 * time.Second}}, t.Context())
+		s := newService(t.Context(), config{behaviour: behaviour{kind: slowStart, after: 3 * time.Second}})
 		for _, want := range []int{503, 503, 200} {
 			if got := send(s, "GET", "/healthz", nil).StatusCode; got != want {
 				t.Errorf("after %s: %d, want %d", time.Since(s.born), got, want)
@@ -148,7 +148,7 @@ func TestUploadTakesItsTime(t *testing.T) {
 
 func TestHangAnswersNothing(t *testing.T) {
 	stopping, stop := context.WithCancel(t.Context())
-	s := newService(config{behaviour: behaviour{kind: hang}}, stopping)
+	s := newService(stopping, config{behaviour: behaviour{kind: hang}})
 	server := httptest.NewServer(s.handler())
 	defer server.Close()
 	answered := make(chan error, 1)

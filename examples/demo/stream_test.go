@@ -29,7 +29,7 @@ func TestSlow(t *testing.T) {
 }
 
 func TestSlowSendsPiecesAsTheyCome(t *testing.T) {
-	server := httptest.NewServer(newService(config{release: "r7"}, t.Context()).handler())
+	server := httptest.NewServer(newService(t.Context(), config{release: "r7"}).handler())
 	defer server.Close()
 	resp, err := http.Get(server.URL + "/slow?d=1h")
 	if err != nil {
@@ -57,7 +57,7 @@ func TestBytes(t *testing.T) {
 
 func TestEventsEndWhenTheInstanceStops(t *testing.T) {
 	stopping, stop := context.WithCancel(t.Context())
-	server := httptest.NewServer(newService(config{release: "r7", instance: "demo-r7-1"}, stopping).handler())
+	server := httptest.NewServer(newService(stopping, config{release: "r7", instance: "demo-r7-1"}).handler())
 	defer server.Close()
 	resp, err := http.Get(server.URL + "/events?every=1ms")
 	if err != nil {
@@ -78,7 +78,7 @@ func TestEventsEndWhenTheInstanceStops(t *testing.T) {
 
 func TestWebSocket(t *testing.T) {
 	stopping, stop := context.WithCancel(t.Context())
-	s := newService(config{release: "r7"}, stopping)
+	s := newService(stopping, config{release: "r7"})
 	server := httptest.NewServer(s.handler())
 	defer server.Close()
 	c, resp, err := websocket.Dial(t.Context(), "ws"+strings.TrimPrefix(server.URL, "http")+"/ws", nil)

@@ -167,10 +167,10 @@ func (d *Daemon) work(parent context.Context) error {
 			}
 		})
 	}
-	run("proxy", func(ctx context.Context) error { return d.proxy.run(ctx, d.engine.ProxyStarted) })
+	wg.Go(func() { d.proxy.run(ctx, d.engine.ProxyStarted) })
+	wg.Go(func() { d.announce(ctx) })
 	run("engine", d.engine.Run)
 	run("api", func(ctx context.Context) error { return d.api.Serve(ctx, d.socket) })
-	run("announce", d.announce)
 
 	var err error
 	select {
@@ -185,15 +185,14 @@ func (d *Daemon) work(parent context.Context) error {
 }
 
 // announce tells systemd and the log that everything is up.
-func (d *Daemon) announce(ctx context.Context) error {
+func (d *Daemon) announce(ctx context.Context) {
 	select {
 	case <-d.proxy.up:
 	case <-ctx.Done():
-		return nil
+		return
 	}
 	d.cfg.Logger.Info("ready", "listen", d.proxy.addresses(), "socket", SocketPath(d.cfg.StateDir), "version", d.cfg.Version)
 	d.notify(systemd.SdNotifyReady)
-	return nil
 }
 
 func (d *Daemon) notify(state string) {

@@ -108,7 +108,7 @@ func listenClients(ctx context.Context, address string) (*os.File, error) {
 
 // run keeps a proxy running until ctx ends, and leaves it running then. started
 // is called with each proxy that runs and has no table of this daemon's yet.
-func (k *proxyKeeper) run(ctx context.Context, started func(context.Context) error) error {
+func (k *proxyKeeper) run(ctx context.Context, started func(context.Context) error) {
 	var backoff time.Duration
 	for ctx.Err() == nil {
 		err := k.keepOne(ctx, started)
@@ -128,7 +128,6 @@ func (k *proxyKeeper) run(ctx context.Context, started func(context.Context) err
 		case <-ctx.Done():
 		}
 	}
-	return nil
 }
 
 // keepOne starts a proxy, unless one runs, and returns when it has ended.

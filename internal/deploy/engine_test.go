@@ -514,7 +514,7 @@ func TestCollectKeepsWhatIsNeeded(t *testing.T) {
 
 // TestRouteBelongsToOneService refuses a host and path that another service has.
 func TestRouteBelongsToOneService(t *testing.T) {
-	scenario(t, func(w *world, sp *spec.Spec) {
+	scenario(t, func(w *world, _ *spec.Spec) {
 		other := testSpec(t, "")
 		other.Service = "api"
 		if _, err := w.request(other, BusyRefuse); err == nil || !strings.Contains(err.Error(), "belongs to service web") {
