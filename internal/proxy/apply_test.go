@@ -374,7 +374,7 @@ func TestDrainInBubble(t *testing.T) {
 			flights[i].start()
 			go func() {
 				<-ctx.Done()
-				if context.Cause(ctx) == errCut {
+				if errors.Is(context.Cause(ctx), errCut) {
 					flights[i].end(cut, 0, 0)
 				}
 			}()

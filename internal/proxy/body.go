@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"strconv"
 	"sync"
@@ -52,7 +53,6 @@ type requestBody struct {
 	limit int
 	lost  bool
 
-	read int64
 	// ended is set when everything was read from src. It may be asked for while
 	// another goroutine reads.
 	ended atomic.Bool
@@ -79,11 +79,10 @@ func (b *requestBody) Read(p []byte) (int, error) {
 	}
 	n, err := b.src.Read(p)
 	b.keep(p[:n])
-	b.read += int64(n)
 	switch {
 	case err == io.EOF:
 		b.ended.Store(true)
-		b.setDeadline(time.Time{})
+		_ = b.setDeadline(time.Time{})
 	case err != nil:
 		b.err = err
 		b.broke.Store(true)
@@ -184,7 +183,7 @@ func (u *upload) pass(body *requestBody, c *upstreamConn, cfg *Config) error {
 	piece := buffer[chunkHead : chunkHead+copyBuffer]
 	chunked := body.length < 0
 	for {
-		c.whileAwaiting(func() { body.setDeadline(time.Now().Add(cfg.StallTimeout)) })
+		c.whileAwaiting(func() { _ = body.setDeadline(time.Now().Add(cfg.StallTimeout)) })
 		n, readErr := body.Read(piece)
 		if n > 0 {
 			out := piece[:n]
@@ -196,7 +195,7 @@ func (u *upload) pass(body *requestBody, c *upstreamConn, cfg *Config) error {
 				return fmt.Errorf("pass on the body: %w", err)
 			}
 		}
-		if readErr == io.EOF {
+		if errors.Is(readErr, io.EOF) {
 			break
 		}
 		if readErr != nil {
@@ -222,9 +221,16 @@ func asChunk(buffer []byte, n int) []byte {
 	return buffer[start : end+2]
 }
 
+// lastChunk ends a chunked body with its trailer. net/http has seen to its form, not
+// to what it means: what belongs in a head stays out (RFC 9110 section 6.5.1).
 func lastChunk(trailer http.Header) []byte {
+	fields := maps.Clone(trailer)
+	removeHopByHop(fields)
 	out := []byte("0\r\n")
-	for name, values := range trailer {
+	for name, values := range fields {
+		if name == "Content-Length" || name == "Host" || name == requestIDHeader || claimsOrigin(name) {
+			continue
+		}
 		for _, v := range values {
 			out = appendField(out, name, v)
 		}
@@ -239,7 +245,7 @@ func (u *upload) finish(body *requestBody, c *upstreamConn) {
 		return
 	}
 	c.close()
-	body.setDeadline(time.Now().Add(lingerIdle))
+	_ = body.setDeadline(time.Now().Add(lingerIdle))
 	<-u.done
 }
 
@@ -258,9 +264,9 @@ func (u *upload) linger(body *requestBody) {
 		if until.After(end) {
 			until = end
 		}
-		body.setDeadline(until)
+		_ = body.setDeadline(until)
 		body.at = len(body.kept)
-		body.Read(buffer)
+		_, _ = body.Read(buffer) // an end of it shows in what it has seen
 	}
 }
 

@@ -61,18 +61,23 @@ func leastOfTwo(all, tried []*upstream, healthy bool, random func(n int) int) *u
 	if n > 1 {
 		second = (first + 1 + random(n-1)) % n
 	}
-	// Health changes meanwhile, so that there may be fewer now; best is then
-	// whichever of the two was found.
-	var best *upstream
+	// Health may change meanwhile, so that there are fewer now.
+	var a, b *upstream
 	i := 0
 	for _, u := range all {
 		if !eligible(u) {
 			continue
 		}
-		if (i == first || i == second) && (best == nil || u.inFlight.Load() < best.inFlight.Load()) {
-			best = u
+		if i == first {
+			a = u
+		}
+		if i == second {
+			b = u
 		}
 		i++
 	}
-	return best
+	if a == nil || (b != nil && b.inFlight.Load() < a.inFlight.Load()) {
+		return b
+	}
+	return a
 }

@@ -12,25 +12,28 @@ import (
 type clients struct {
 	trusted []netip.Prefix
 	stall   time.Duration
-	// slots has room for as many as may be open.
-	slots chan struct{}
+	limit   int
 
 	accepted  atomic.Uint64
 	malformed atomic.Uint64
 
 	mu   sync.Mutex
 	open map[*clientConn]struct{}
+	// room is told when there is room for another one, or a listener closes.
+	room sync.Cond
 	// none, if not nil, is closed when the last one closes.
 	none chan struct{}
 }
 
 func newClients(cfg *Config) *clients {
-	return &clients{
+	c := &clients{
 		trusted: cfg.TrustedProxies,
 		stall:   cfg.StallTimeout,
-		slots:   make(chan struct{}, cfg.MaxConnections),
+		limit:   cfg.MaxConnections,
 		open:    make(map[*clientConn]struct{}),
 	}
+	c.room.L = &c.mu
+	return c
 }
 
 func (c *clients) count() int64 {
@@ -71,10 +74,10 @@ func (c *clients) add(conn net.Conn) *clientConn {
 }
 
 func (c *clients) remove(cc *clientConn) {
-	<-c.slots
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	delete(c.open, cc)
+	c.room.Broadcast()
 	if len(c.open) == 0 && c.none != nil {
 		close(c.none)
 		c.none = nil
@@ -98,14 +101,14 @@ func (c *clients) closeIdle(limit time.Duration) {
 	now := time.Now()
 	for _, cc := range c.all() {
 		if cc.idleFor(now) >= limit && quiet(cc.Conn) {
-			cc.Close()
+			_ = cc.Close()
 		}
 	}
 }
 
 func (c *clients) closeAll() {
 	for _, cc := range c.all() {
-		cc.Close()
+		_ = cc.Close()
 	}
 }
 
@@ -114,32 +117,43 @@ func (c *clients) closeAll() {
 type clientListener struct {
 	net.Listener
 	clients *clients
-	once    sync.Once
-	closed  chan struct{}
+	// closed is guarded by clients.mu.
+	closed bool
 }
 
 func (c *clients) listener(l net.Listener) *clientListener {
-	return &clientListener{Listener: l, clients: c, closed: make(chan struct{})}
+	return &clientListener{Listener: l, clients: c}
 }
 
 // Accept waits for room first, so that none is accepted and then left waiting.
 func (l *clientListener) Accept() (net.Conn, error) {
-	select {
-	case l.clients.slots <- struct{}{}:
-	case <-l.closed:
+	if !l.awaitRoom() {
 		return nil, net.ErrClosed
 	}
 	conn, err := l.Listener.Accept()
 	if err != nil {
-		<-l.clients.slots
 		return nil, err
 	}
 	return l.clients.add(conn), nil
 }
 
+// awaitRoom returns false when the listener is closed.
+func (l *clientListener) awaitRoom() bool {
+	c := l.clients
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for len(c.open) >= c.limit && !l.closed {
+		c.room.Wait()
+	}
+	return !l.closed
+}
+
 // Close stops accepting.
 func (l *clientListener) Close() error {
-	l.once.Do(func() { close(l.closed) })
+	l.clients.mu.Lock()
+	l.closed = true
+	l.clients.mu.Unlock()
+	l.clients.room.Broadcast()
 	return l.Listener.Close()
 }
 
@@ -197,7 +211,7 @@ func (c *clientConn) reset() {
 	if tcp, ok := c.Conn.(*net.TCPConn); ok {
 		tcp.SetLinger(0)
 	}
-	c.Close()
+	_ = c.Close()
 }
 
 func (c *clientConn) setIdle() {

@@ -41,8 +41,9 @@ type Config struct {
 	// MaxHeaderBytes bounds the head of a request; a bigger one is answered
 	// 431 (64 KiB). A head of an answer may have 16 times as much.
 	MaxHeaderBytes int
-	// MaxConnections bounds the clients' open connections. Those above wait in
-	// the kernel's queue; they are neither accepted nor counted (16384).
+	// MaxConnections bounds the clients' open connections, give or take one for
+	// each listener but the first. Those above wait in the kernel's queue; they
+	// are neither accepted nor counted (16384).
 	MaxConnections int
 	// ReplayLimit is how many bytes of a request's body are kept while it is
 	// sent, in case it must be sent again; a negative number is none (64 KiB).

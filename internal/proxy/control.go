@@ -62,7 +62,7 @@ func (p *Proxy) startControl(l net.Listener, clients []net.Listener, helpers *sy
 	mux.Handle("POST "+shutdownPath, command(func(ctx context.Context, s shutdownRequest) (struct{}, error) {
 		return struct{}{}, p.Shutdown(ctx, s.Grace)
 	}))
-	mux.HandleFunc("POST "+socketsPath, func(w http.ResponseWriter, r *http.Request) { p.handSockets(w, clients) })
+	mux.HandleFunc("POST "+socketsPath, func(w http.ResponseWriter, _ *http.Request) { p.handSockets(w, clients) })
 	server := &http.Server{
 		Handler:           mux,
 		ReadHeaderTimeout: p.cfg.ReadHeaderTimeout,
@@ -115,5 +115,5 @@ func answerControl(w http.ResponseWriter, status int, body any) {
 	}
 	w.Header().Set("Content-Type", "application/json")
 	w.WriteHeader(status)
-	w.Write(text)
+	_, _ = w.Write(text) // a caller who has gone away needs no answer
 }

@@ -251,6 +251,25 @@ func TestTrailers(t *testing.T) {
 	}
 }
 
+// Framing that two servers might read in two ways goes out in one.
+func TestAmbiguousFraming(t *testing.T) {
+	f := faked(t, func(_ int64, c *fakeConn) {
+		req := c.head()
+		body, _ := io.ReadAll(req.Body)
+		c.say(ok(fmt.Sprintf("%s|%v|%s|%v", req.Header.Get("Content-Length"), req.TransferEncoding, body, req.Trailer)))
+	})
+	p := start(t, Config{}, web(rel("r1", 100, f.Upstream)))
+	_, r := p.raw("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n" +
+		"5;ext=1\r\nhello\r\n0\r\nX-Fine: 1\r\nHost: evil\r\nX-Forwarded-For: 6.6.6.6\r\nContent-Length: 9\r\n\r\n")
+	resp, err := http.ReadResponse(r, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if body, _ := io.ReadAll(resp.Body); string(body) != "|[chunked]|hello|map[X-Fine:[1]]" {
+		t.Errorf("%s", body)
+	}
+}
+
 func TestStreamsAsDataComes(t *testing.T) {
 	for _, kind := range []string{"chunked", "length", "until close"} {
 		t.Run(kind, func(t *testing.T) {

@@ -109,7 +109,7 @@ func (t *transfer) answer(ctx context.Context, x *exchange) {
 // finish ends an exchange whose answer was passed on whole.
 func (t *transfer) finish(x *exchange) {
 	if x.upload != nil && !x.upload.ended(0) {
-		t.flush()
+		_ = t.flush()
 		x.finish(t.body)
 	}
 	now := time.Now()
@@ -118,7 +118,7 @@ func (t *transfer) finish(x *exchange) {
 	t.latency = now.Sub(t.start)
 	t.flight.end(answered, t.status, t.latency)
 	if t.body != nil && !t.body.ended.Load() {
-		t.flush()
+		_ = t.flush()
 		x.linger(t.body)
 	}
 }
@@ -236,5 +236,5 @@ func (t *transfer) say(status int, message string) {
 	t.w.WriteHeader(status)
 	n, _ := t.w.Write([]byte(text))
 	t.sent = int64(n)
-	t.flush()
+	_ = t.flush()
 }

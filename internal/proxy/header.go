@@ -18,9 +18,11 @@ const (
 // hopByHop are the fields that belong to one connection (RFC 9110 section 7.6.1),
 // and those of a forward proxy, which this one isn't. Framing is in there, too: it
 // is written anew.
-var hopByHop = [...]string{
-	"Connection", "Keep-Alive", "Proxy-Connection", "Proxy-Authenticate", "Proxy-Authorization",
-	"Te", "Trailer", "Transfer-Encoding", "Upgrade", "Http2-Settings",
+func hopByHop() [10]string {
+	return [...]string{
+		"Connection", "Keep-Alive", "Proxy-Connection", "Proxy-Authenticate", "Proxy-Authorization",
+		"Te", "Trailer", "Transfer-Encoding", "Upgrade", "Http2-Settings",
+	}
 }
 
 // origin is where a request comes from, as the upstream is told.
@@ -42,7 +44,7 @@ func removeHopByHop(h http.Header) {
 			}
 		}
 	}
-	for _, name := range hopByHop {
+	for _, name := range hopByHop() {
 		delete(h, name)
 	}
 }

@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"context"
+	"log/slog"
 	"math/rand/v2"
 	"reflect"
 	"sync"
@@ -67,7 +68,7 @@ func (p *Proxy) probe(ctx context.Context, u *upstream, check *health.Check) {
 	gate := openGate(check)
 	// The first probes of many upstreams are spread over an interval.
 	for wait := rand.N(check.Interval); ; wait = jittered(check.Interval) {
-		if !sleep(ctx, wait) {
+		if !p.sleepUnlessEjected(ctx, u, wait) {
 			return
 		}
 		err := check.Probe(ctx, u.target)
@@ -93,6 +94,7 @@ func (p *Proxy) probeEjected(ctx context.Context, u *upstream) {
 	for {
 		select {
 		case <-u.condition.ejected:
+			p.warn(u)
 		case <-ctx.Done():
 			return
 		}
@@ -107,17 +109,38 @@ func (p *Proxy) probeEjected(ctx context.Context, u *upstream) {
 	}
 }
 
+// sleepUnlessEjected waits, and after an ejection no longer than readmission does.
+// It returns false when ctx ends.
+func (p *Proxy) sleepUnlessEjected(ctx context.Context, u *upstream, wait time.Duration) bool {
+	t := time.NewTimer(wait)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return true
+	case <-u.condition.ejected:
+		p.warn(u)
+		return sleep(ctx, min(wait, jittered(readmission().Interval)))
+	case <-ctx.Done():
+		return false
+	}
+}
+
+// tell notes the result of a probe, and logs what it changes.
 func (p *Proxy) tell(u *upstream, err error, open bool) {
-	healthy, changed := u.condition.probed(err, open)
-	if !changed {
-		return
+	switch healthy, changed := u.condition.probed(err, open); {
+	case changed && healthy:
+		p.logOf(u).Info("the upstream is healthy again")
+	case changed:
+		p.warn(u)
 	}
-	log := p.cfg.Logger.With("service", u.account.service, "release", u.account.release, "upstream", u.id)
-	if healthy {
-		log.Info("the upstream is healthy again")
-		return
-	}
-	log.Warn("the upstream gets no requests until it is healthy again", "reason", u.condition.why())
+}
+
+func (p *Proxy) warn(u *upstream) {
+	p.logOf(u).Warn("the upstream gets no requests until it is healthy again", "reason", u.condition.why())
+}
+
+func (p *Proxy) logOf(u *upstream) *slog.Logger {
+	return p.cfg.Logger.With("service", u.account.service, "release", u.account.release, "upstream", u.id)
 }
 
 // jittered is an interval, a tenth shorter or longer, so that probes don't fall

@@ -58,7 +58,7 @@ func (p *Proxy) Run(ctx context.Context, listeners []net.Listener, control net.L
 
 	p.closing.Store(true)
 	for _, l := range clientListeners {
-		l.Close()
+		_ = l.Close()
 	}
 	accepting.Wait()
 	close(p.stopped)

@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"encoding/json"
@@ -293,27 +294,70 @@ func TestHealthCheck(t *testing.T) {
 	})
 }
 
-// An upstream without a check is asked only after a request has found nobody.
+// An upstream that a request hasn't found is asked soon whether it is back, whether
+// it has no check, or one that comes seldom.
 func TestReadmission(t *testing.T) {
-	gone := refusing(t)
-	p := start(t, Config{}, web(rel("r1", 100, gone)))
-	if resp, _ := p.do("GET", "/", ""); resp.StatusCode != 502 {
-		t.Errorf("status %d", resp.StatusCode)
+	for name, check := range map[string]*health.Check{"no check": nil, "seldom": {TCP: true, Interval: time.Hour, Timeout: patience, Healthy: 3, Unhealthy: 3}} {
+		t.Run(name, func(t *testing.T) {
+			r1 := rel("r1", 100, refusing(t))
+			r1.Health = check
+			p := start(t, Config{}, web(r1))
+			if resp, _ := p.do("GET", "/", ""); resp.StatusCode != 502 {
+				t.Errorf("status %d", resp.StatusCode)
+			}
+			if u := statsOf(p.stats(), "web", "r1").Upstreams[0]; u.Healthy {
+				t.Errorf("%+v", u)
+			}
+			l, err := net.Listen("tcp", r1.Upstreams[0].Target.Address)
+			if err != nil {
+				t.Fatal(err)
+			}
+			s := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { io.WriteString(w, "back") })}
+			ended := make(chan error, 1)
+			go func() { ended <- s.Serve(l) }()
+			t.Cleanup(func() { s.Close(); <-ended })
+			eventually(t, "it is readmitted", func() bool { return statsOf(p.stats(), "web", "r1").Upstreams[0].Healthy })
+			if _, body := p.do("GET", "/", ""); body != "back" {
+				t.Errorf("%q", body)
+			}
+		})
 	}
-	if u := statsOf(p.stats(), "web", "r1").Upstreams[0]; u.Healthy {
-		t.Errorf("%+v", u)
-	}
-	l, err := net.Listen("tcp", gone.Target.Address)
-	if err != nil {
+}
+
+func TestIdleClientsAreClosed(t *testing.T) {
+	hold := make(chan struct{})
+	up := handled(t, func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/slow" {
+			<-hold
+		}
+		io.WriteString(w, "x")
+	})
+	p := start(t, Config{}, web(rel("r1", 100, up)))
+	_, fresh := p.raw("")
+	_, kept := p.raw("GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+	if resp, err := http.ReadResponse(kept, nil); err != nil {
 		t.Fatal(err)
+	} else {
+		io.ReadAll(resp.Body)
 	}
-	s := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { io.WriteString(w, "back") })}
-	ended := make(chan error, 1)
-	go func() { ended <- s.Serve(l) }()
-	t.Cleanup(func() { s.Close(); <-ended })
-	eventually(t, "it is readmitted", func() bool { return statsOf(p.stats(), "web", "r1").Upstreams[0].Healthy })
-	if _, body := p.do("GET", "/", ""); body != "back" {
-		t.Errorf("%q", body)
+	_, busy := p.raw("GET /slow HTTP/1.1\r\nHost: a\r\n\r\n")
+	eventually(t, "it is in flight", func() bool { return statsOf(p.stats(), "web", "r1").InFlight == 1 })
+	p.clients.closeIdle(time.Hour)
+	if n := p.stats().ConnectionsOpen; n != 3 {
+		t.Errorf("%d connections are open, want 3", n)
+	}
+	eventually(t, "only the busy one is open", func() bool {
+		p.clients.closeIdle(1)
+		return p.stats().ConnectionsOpen == 1
+	})
+	for _, r := range []*bufio.Reader{fresh, kept} {
+		if _, err := r.ReadByte(); err != io.EOF {
+			t.Errorf("%v, want the end", err)
+		}
+	}
+	close(hold)
+	if resp, err := http.ReadResponse(busy, nil); err != nil || resp.StatusCode != 200 {
+		t.Error(resp, err)
 	}
 }
 

@@ -60,7 +60,7 @@ func giveSockets(conn net.Conn, list []byte, files []int) error {
 	if !ok {
 		return fmt.Errorf("the control connection is a %T, want a unix socket", conn)
 	}
-	uc.SetDeadline(time.Now().Add(socketsTimeout))
+	_ = uc.SetDeadline(time.Now().Add(socketsTimeout))
 	const head = "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: " + socketsProtocol + "\r\n\r\n"
 	if _, err := uc.Write([]byte(head)); err != nil {
 		return err
@@ -135,6 +135,7 @@ func takeSockets(conn *net.UnixConn) ([]*os.File, error) {
 	if _, err := conn.Write([]byte(head)); err != nil {
 		return nil, err
 	}
+	//nolint:bodyclose // the body is the connection itself, which the caller closes
 	resp, err := http.ReadResponse(bufio.NewReader(conn), nil)
 	if err != nil {
 		return nil, err

@@ -71,8 +71,9 @@ type exchange struct {
 func (t *transfer) prepare() {
 	hasBody := t.r.ContentLength != 0
 	t.upgrade = upgradeOf(t.r.Header)
-	if hasBody || strings.EqualFold(t.upgrade, "h2c") {
-		// HTTP/2 over an upgraded connection would go past everything here.
+	if hasBody || !t.r.ProtoAtLeast(1, 1) || strings.EqualFold(t.upgrade, "h2c") {
+		// HTTP/1.0 knows no upgrade (RFC 9110 section 7.8), and HTTP/2 over an
+		// upgraded connection would go past everything here.
 		t.upgrade = ""
 	}
 	t.expect = hasBody && t.r.ProtoAtLeast(1, 1) && hasToken(t.r.Header["Expect"], "100-continue")
@@ -89,7 +90,7 @@ func (t *transfer) prepare() {
 	}
 	// The answer may begin before the body ends. Without this, net/http would
 	// read the rest of the body itself then. It can't fail on HTTP/1.
-	http.NewResponseController(t.w).EnableFullDuplex()
+	_ = http.NewResponseController(t.w).EnableFullDuplex()
 }
 
 // try sends the request and reads the head of the answer. What it returns with an
@@ -141,6 +142,7 @@ func (t *transfer) send(x *exchange) error {
 func (t *transfer) receive(x *exchange) error {
 	asked := false
 	for {
+		//nolint:bodyclose // the body is read to its end, or its connection is closed
 		resp, err := x.conn.readHead(t.r, int64(t.p.cfg.MaxHeaderBytes)*16)
 		if err != nil {
 			return err
@@ -162,7 +164,7 @@ func (t *transfer) receive(x *exchange) error {
 		}
 		x.conn.headArrived(func() {
 			if t.body != nil {
-				t.body.setDeadline(time.Time{})
+				_ = t.body.setDeadline(time.Time{})
 			}
 		})
 		x.resp = resp
@@ -263,7 +265,7 @@ func (t *transfer) breakOff(cause error) {
 	}
 	t.mu.Unlock()
 	if errors.Is(cause, errCut) {
-		t.client.Close()
+		_ = t.client.Close()
 	}
 }
 

@@ -1,7 +1,9 @@
 package proxy
 
 import (
+	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -46,15 +48,13 @@ func (t *transfer) switchProtocols(ctx context.Context, x *exchange) {
 func (t *transfer) switchHead(resp *http.Response) []byte {
 	h := make(http.Header)
 	answerHeader(h, resp, t.id)
-	head := fmt.Appendf(nil, "HTTP/1.1 %d %s\r\n", resp.StatusCode, http.StatusText(resp.StatusCode))
-	for name, values := range h {
-		for _, v := range values {
-			head = appendField(head, name, v)
-		}
-	}
-	head = appendField(head, "Connection", "Upgrade")
-	head = appendField(head, "Upgrade", t.upgrade)
-	return append(head, '\r', '\n')
+	h.Set("Connection", "Upgrade")
+	h.Set("Upgrade", t.upgrade)
+	var head bytes.Buffer
+	fmt.Fprintf(&head, "HTTP/1.1 %d %s\r\n", resp.StatusCode, http.StatusText(resp.StatusCode))
+	_ = h.Write(&head) // to a buffer, which can't fail
+	head.WriteString("\r\n")
+	return head.Bytes()
 }
 
 // relay passes bytes both ways until both directions have ended, or one has broken.
@@ -81,7 +81,7 @@ func relay(client net.Conn, early []byte, upstream *upstreamConn) (sent int64) {
 		client.SetReadDeadline(time.Now().Add(halfClosedLimit))
 		upstream.conn.SetReadDeadline(time.Now().Add(halfClosedLimit))
 	}
-	<-ended
+	<-ended //nolint:errcheck // the other direction ends because this one has
 	return sent
 }
 
@@ -100,7 +100,7 @@ func relayOneWay(dst net.Conn, first []byte, src net.Conn, halfClosed *atomic.Bo
 			written, err = dst.Write(buffer[:got])
 			n += int64(written)
 		}
-		if readErr == io.EOF && err == nil {
+		if err == nil && errors.Is(readErr, io.EOF) {
 			return n, closeWrite(dst)
 		}
 		if readErr != nil {
