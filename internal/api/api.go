@@ -54,22 +54,3 @@ type Uploaded struct {
 	Bytes  int64  `json:"bytes"`
 	Files  int    `json:"files"`
 }
-
-// Problem is an error as it travels (RFC 9457, with hint as an extension).
-type Problem struct {
-	// Type is a URI reference that names the kind of problem.
-	Type   string `json:"type"`
-	Title  string `json:"title"`
-	Status int    `json:"status"`
-	// Detail says what is wrong, Hint what to do.
-	Detail string `json:"detail"`
-	Hint   string `json:"hint,omitempty"`
-}
-
-// Error is the detail and the hint, for a person.
-func (p *Problem) Error() string {
-	if p.Hint == "" {
-		return p.Detail
-	}
-	return p.Detail + "; " + p.Hint
-}

@@ -1,7 +1,6 @@
 package api
 
 import (
-	"bufio"
 	"bytes"
 	"context"
 	"encoding/json"
@@ -13,7 +12,6 @@ import (
 	"net/http"
 	"net/url"
 	"strconv"
-	"strings"
 	"syscall"
 	"time"
 
@@ -26,11 +24,13 @@ import (
 type Client struct {
 	socket string
 	http   *http.Client
+	// patience is how long Follow tries to reach a daemon that has gone away.
+	patience time.Duration
 }
 
 // NewClient returns a client of the daemon that listens on a unix socket.
 func NewClient(socket string) *Client {
-	return &Client{socket: socket, http: &http.Client{Transport: &http.Transport{
+	return &Client{socket: socket, patience: time.Minute, http: &http.Client{Transport: &http.Transport{
 		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
 			var d net.Dialer
 			return d.DialContext(ctx, "unix", socket)
@@ -38,14 +38,18 @@ func NewClient(socket string) *Client {
 	}}}
 }
 
-// Unreachable says that no daemon answers; the command may or may not have been
-// carried out.
+// Unreachable says that no daemon answers, or that it went away before it had;
+// then the command may or may not have been carried out.
 type Unreachable struct {
 	Socket string
 	Err    error
 }
 
+// Error says what to do as well.
 func (u *Unreachable) Error() string {
+	if op, ok := errors.AsType[*net.OpError](u.Err); !ok || op.Op != "dial" {
+		return fmt.Sprintf("the daemon on %s went away before it had answered (%v); 'segue status' shows what it has done", u.Socket, reason(u.Err))
+	}
 	hint := "is 'segue serve' running, with the same --state-dir?"
 	if errors.Is(u.Err, fs.ErrPermission) {
 		hint = "run as root or as a member of the group that owns it"
@@ -53,12 +57,16 @@ func (u *Unreachable) Error() string {
 	return fmt.Sprintf("no daemon answers on %s: %v; %s", u.Socket, reason(u.Err), hint)
 }
 
+// Unwrap is the cause.
 func (u *Unreachable) Unwrap() error { return u.Err }
 
 // reason leaves out of an error what the message says already.
 func reason(err error) error {
 	if errno, ok := errors.AsType[syscall.Errno](err); ok {
 		return errno
+	}
+	if request, ok := errors.AsType[*url.Error](err); ok {
+		return request.Err
 	}
 	return err
 }
@@ -156,72 +164,17 @@ func orLast(id string) string {
 func (c *Client) Logs(ctx context.Context, w io.Writer, query deploy.LogQuery) error {
 	q := url.Values{"release": {query.Release}, "instance": {query.Instance}, "tail": {strconv.Itoa(query.Tail)}}
 	if query.Follow {
-		q.Set("follow", "")
+		q.Set("follow", "true")
 	}
 	resp, err := c.do(ctx, http.MethodGet, servicePath(query.Service, "logs")+"?"+q.Encode(), nil, nil)
 	if err != nil {
 		return err
 	}
 	defer resp.Body.Close()
-	_, err = io.Copy(w, resp.Body)
-	return err
-}
-
-// reconnectFor is how long Follow tries to reach a daemon that has gone away,
-// for instance because it is being upgraded.
-const reconnectFor = time.Minute
-
-// Follow hands the events of a deployment to yield until it returns false or an
-// error. When the connection breaks it resumes where it was.
-func (c *Client) Follow(ctx context.Context, service, id string, yield func(deploy.Event) (bool, error)) error {
-	var last int64
-	var lostSince time.Time
-	for {
-		more, err := c.stream(ctx, service, id, &last, &lostSince, yield)
-		if !more || ctx.Err() != nil {
-			return err
-		}
-		if lostSince.IsZero() {
-			lostSince = time.Now()
-		}
-		if time.Since(lostSince) > reconnectFor {
-			return err
-		}
-		select {
-		case <-time.After(200 * time.Millisecond):
-		case <-ctx.Done():
-			return context.Cause(ctx)
-		}
+	if _, err = io.Copy(w, resp.Body); err != nil {
+		return fmt.Errorf("the logs broke off: %w", err)
 	}
-}
-
-// stream follows one connection. It returns more if another could go on.
-func (c *Client) stream(ctx context.Context, service, id string, last *int64, lostSince *time.Time, yield func(deploy.Event) (bool, error)) (more bool, err error) {
-	path := servicePath(service, "events") + "?" + url.Values{"deployment": {id}}.Encode()
-	resp, err := c.do(ctx, http.MethodGet, path, nil, http.Header{"Last-Event-ID": {strconv.FormatInt(*last, 10)}})
-	if err != nil {
-		_, unreachable := errors.AsType[*Unreachable](err)
-		return unreachable, err
-	}
-	defer resp.Body.Close()
-	*lostSince = time.Time{}
-	lines := bufio.NewScanner(resp.Body)
-	lines.Buffer(nil, bodyLimit)
-	for lines.Scan() {
-		data, ok := strings.CutPrefix(lines.Text(), "data: ")
-		if !ok {
-			continue
-		}
-		var ev deploy.Event
-		if err := json.Unmarshal([]byte(data), &ev); err != nil {
-			return false, fmt.Errorf("decode an event: %w", err)
-		}
-		*last = ev.ID
-		if goOn, err := yield(ev); err != nil || !goOn {
-			return false, err
-		}
-	}
-	return true, &Unreachable{c.socket, errors.Join(lines.Err(), io.ErrUnexpectedEOF)}
+	return nil
 }
 
 func servicePath(service string, rest ...string) string {
@@ -267,7 +220,7 @@ func (c *Client) do(ctx context.Context, method, path string, body any, header h
 	resp, err := c.http.Do(req)
 	if err != nil {
 		if ctx.Err() != nil {
-			return nil, context.Cause(ctx)
+			return nil, fmt.Errorf("%w before the daemon had answered; 'segue status' shows what it has done", context.Cause(ctx))
 		}
 		return nil, &Unreachable{c.socket, err}
 	}

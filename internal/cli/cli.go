@@ -15,6 +15,7 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"strings"
 	"syscall"
 
 	"github.com/spf13/cobra"
@@ -88,6 +89,9 @@ func newRoot() *cobra.Command {
 		SilenceUsage:  true,
 		SilenceErrors: true,
 	}
+	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
+		return fmt.Errorf("%w; '%s --help' lists what there is", err, cmd.CommandPath())
+	})
 	root.PersistentFlags().StringVar(&o.stateDir, "state-dir", defaultStateDir(), "the daemon's directory ($SEGUE_STATE_DIR)")
 	root.AddGroup(
 		&cobra.Group{ID: "deploy", Title: "Deploy:"},
@@ -155,7 +159,14 @@ func (o *options) serviceName(ctx context.Context) (string, error) {
 	if len(services) == 1 {
 		return services[0].Service, nil
 	}
-	return "", fmt.Errorf("which service? there are %d and no segue.yaml here; name it with --service", len(services))
+	if len(services) == 0 {
+		return "", errors.New("there is no service yet; 'segue init' and 'segue deploy' make one")
+	}
+	var names []string
+	for _, s := range services {
+		names = append(names, s.Service)
+	}
+	return "", fmt.Errorf("which service? name it with --service: %s", strings.Join(names, ", "))
 }
 
 // defaultStateDir is where a system's daemon keeps its state, or a user's.

@@ -1,7 +1,6 @@
 package cli
 
 import (
-	"fmt"
 	"path/filepath"
 
 	"github.com/spf13/cobra"
@@ -76,76 +75,4 @@ func newDeploy(o *options) *cobra.Command {
 	o.addOutput(cmd, "json (an event a line)")
 	busy.add(cmd)
 	return cmd
-}
-
-func newRollback(o *options) *cobra.Command {
-	var busy busyFlags
-	cmd := &cobra.Command{
-		Use:   "rollback [rN]",
-		Short: "Make an earlier release stable again (default: the one before)",
-		Args:  cobra.MaximumNArgs(1),
-		RunE: func(cmd *cobra.Command, args []string) error {
-			asJSON, err := o.json()
-			if err != nil {
-				return err
-			}
-			service, err := o.serviceName(cmd.Context())
-			if err != nil {
-				return err
-			}
-			req := api.RollbackRequest{Busy: busy.busy(), Reason: busy.reason}
-			if len(args) == 1 {
-				req.Release = args[0]
-			}
-			client := o.client()
-			d, err := client.Rollback(cmd.Context(), service, req)
-			if err != nil {
-				return err
-			}
-			return follow(cmd, client, service, d, asJSON, busy.wait)
-		},
-	}
-	o.addService(cmd)
-	o.addOutput(cmd, "json (an event a line)")
-	busy.add(cmd)
-	return cmd
-}
-
-func newAbort(o *options) *cobra.Command {
-	var reason string
-	cmd := &cobra.Command{
-		Use:   "abort [dN]",
-		Short: "End a running deployment and give all traffic back to stable",
-		Args:  cobra.MaximumNArgs(1),
-		RunE: func(cmd *cobra.Command, args []string) error {
-			service, err := o.serviceName(cmd.Context())
-			if err != nil {
-				return err
-			}
-			id := ""
-			if len(args) == 1 {
-				id = args[0]
-			}
-			d, err := o.client().Abort(cmd.Context(), service, id, api.AbortRequest{Reason: reason})
-			if err != nil {
-				return err
-			}
-			if d.Phase == api.PhaseTakingBack {
-				fmt.Fprintf(cmd.OutOrStdout(), "%s of %s is being taken back already\n", d.ID, service)
-				return nil
-			}
-			fmt.Fprintf(cmd.OutOrStdout(), "aborting %s of %s; all traffic goes back to %s\n", d.ID, service, orNothing(d.Stable))
-			return nil
-		},
-	}
-	o.addService(cmd)
-	cmd.Flags().StringVar(&reason, "reason", "", "why, for the history")
-	return cmd
-}
-
-func orNothing(release string) string {
-	if release == "" {
-		return "nothing (there is no stable release)"
-	}
-	return release
 }

@@ -1,47 +1,86 @@
 package cli
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"io"
-	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
 	"github.com/segue-deploy/segue/internal/api"
 )
 
-// view shows a deployment's events as they come.
+// view shows a deployment as it goes on.
 type view interface {
 	// event is told each event, with the deployment as it is after it.
 	event(ev api.Event, d api.Deployment)
+	// lost is told that the daemon does not answer and until when it is tried
+	// again, found that it does again.
+	lost(until time.Time)
+	found()
 	// close leaves the terminal in order.
 	close()
 }
+
+// follower keeps up with a deployment and shows it.
+type follower struct {
+	view view
+	now  api.Deployment
+}
+
+// Event is part of [api.Follower].
+func (f *follower) Event(ev api.Event) (more bool) {
+	f.now = f.now.Apply(ev)
+	f.view.event(ev, f.now)
+	return !f.now.Phase.Final()
+}
+
+// Lost is part of [api.Follower].
+func (f *follower) Lost(until time.Time) { f.view.lost(until) }
+
+// Found is part of [api.Follower].
+func (f *follower) Found() { f.view.found() }
 
 // follow shows a deployment until it ends and returns its exit code as an error.
 func follow(cmd *cobra.Command, client *api.Client, service string, d api.Deployment, asJSON, wait bool) error {
 	out := cmd.OutOrStdout()
 	if !wait {
-		fmt.Fprintf(out, "%s of %s: %s is on its way in; 'segue status' shows how far it is\n", d.ID, service, d.Candidate)
-		return &exitError{exitGoesOn}
+		return leave(out, service, d, asJSON)
 	}
-	v := newView(out, service, asJSON)
-	var now api.Deployment
-	err := client.Follow(cmd.Context(), service, d.ID, func(ev api.Event) (bool, error) {
-		now = now.Apply(ev)
-		v.event(ev, now)
-		return !now.Phase.Final(), nil
-	})
-	v.close()
+	f := follower{view: newView(out, service, asJSON)}
+	err := client.Follow(cmd.Context(), service, d.ID, &f)
+	f.view.close()
 	switch {
+	case f.now.Phase.Final():
+		return phaseCode(f.now.Phase)
 	case cmd.Context().Err() != nil:
 		fmt.Fprintf(cmd.ErrOrStderr(), "\n%s of %s goes on without you: 'segue status' shows it, 'segue abort' ends it\n", d.ID, service)
 		return &exitError{exitGoesOn}
-	case err != nil:
-		return err
+	default:
+		return fmt.Errorf("%s of %s can't be followed any more: %w", d.ID, service, err)
 	}
-	switch now.Phase {
+}
+
+// leave says what goes on without being waited for.
+func leave(out io.Writer, service string, d api.Deployment, asJSON bool) error {
+	switch {
+	case asJSON:
+		if err := printJSON(out, d); err != nil {
+			return err
+		}
+	case d.Phase == api.PhaseQueued && d.Number > 1:
+		fmt.Fprintf(out, "%s of %s (%s) begins when its turn comes; 'segue status' shows how far it is\n", d.ID, service, d.Candidate)
+	default:
+		fmt.Fprintf(out, "%s of %s: %s is on its way in; 'segue status' shows how far it is\n", d.ID, service, d.Candidate)
+	}
+	return &exitError{exitGoesOn}
+}
+
+// phaseCode is the exit code of a deployment that has ended.
+func phaseCode(p api.Phase) error {
+	switch p {
 	case api.PhaseFailed:
 		return &exitError{exitTakenBack}
 	case api.PhaseAborted:
@@ -53,11 +92,11 @@ func follow(cmd *cobra.Command, client *api.Client, service string, d api.Deploy
 // newView chooses how to show events: redrawn on a terminal, line by line
 // otherwise, or as JSON.
 func newView(out io.Writer, service string, asJSON bool) view {
-	switch {
-	case asJSON:
+	if asJSON {
 		return jsonView{json.NewEncoder(out)}
-	case isTerminal(out):
-		return newLiveView(out, service)
+	}
+	if terminal, ok := isTerminal(out); ok {
+		return newLiveView(terminal, service)
 	}
 	return lineView{out, service}
 }
@@ -66,6 +105,8 @@ func newView(out io.Writer, service string, asJSON bool) view {
 type jsonView struct{ enc *json.Encoder }
 
 func (v jsonView) event(ev api.Event, _ api.Deployment) { _ = v.enc.Encode(ev) }
+func (jsonView) lost(time.Time)                         {}
+func (jsonView) found()                                 {}
 func (jsonView) close()                                 {}
 
 // lineView prints a line for what happens, for pipes and logs.
@@ -76,9 +117,22 @@ type lineView struct {
 
 func (lineView) close() {}
 
+func (v lineView) lost(until time.Time) { v.print(time.Now(), gone(until)) }
+
+func (v lineView) found() { v.print(time.Now(), "the daemon answers again") }
+
+// gone says that there is nothing to see for a while.
+func gone(until time.Time) string {
+	return fmt.Sprintf("the daemon does not answer, traffic goes on without it; trying until %s", until.Local().Format(time.TimeOnly))
+}
+
+func (v lineView) print(at time.Time, line string) {
+	fmt.Fprintf(v.out, "%s  %s\n", at.Local().Format("15:04:05.000"), line)
+}
+
 func (v lineView) event(ev api.Event, d api.Deployment) {
 	for _, line := range describe(v.service, ev, d) {
-		fmt.Fprintf(v.out, "%s  %s\n", ev.At.Local().Format("15:04:05.000"), line)
+		v.print(ev.At, line)
 	}
 }
 
@@ -86,25 +140,24 @@ func (v lineView) event(ev api.Event, d api.Deployment) {
 func describe(service string, ev api.Event, d api.Deployment) []string {
 	switch b := ev.Body.(type) {
 	case api.Requested:
-		verb := "deploy"
-		if b.Rollback {
-			verb = "roll back to"
-		}
-		return []string{fmt.Sprintf("%s %s: %s %s%s", service, d.ID, verb, b.Candidate, because(b.Reason))}
+		return []string{fmt.Sprintf("%s %s: %s%s", service, d.ID, goal(d), because(b.Reason))}
 	case api.Intended:
 		return []string{fmt.Sprintf("%s %s", stepNumber(d, b.Step), d.Steps[b.Step])}
 	case api.Noted:
-		return []string{"      " + b.Message}
+		return []string{"      " + oneLine(b.Message)}
 	case api.Did:
 		st := d.Steps[b.Step]
 		return []string{fmt.Sprintf("      done after %s%s", rough(st.Ended.Sub(st.Began)), because(b.Outcome.Message))}
 	case api.Failed:
-		lines := []string{"      FAILED: " + b.Reason}
+		var lines []string
+		for _, l := range plain("FAILED: " + b.Reason) {
+			lines = append(lines, "      "+l)
+		}
 		return append(lines, tailLines(b.LogTail)...)
 	case api.AbortRequested:
-		return []string{d.AbortReason}
+		return []string{oneLine(d.AbortReason)}
 	case api.TurnedBack:
-		return []string{fmt.Sprintf("taking %s back; %s keeps the traffic", d.Candidate, orNothing(d.Stable))}
+		return []string{takingBack(d)}
 	case api.Finished:
 		return []string{verdict(service, d)}
 	}
@@ -118,10 +171,18 @@ func verdict(service string, d api.Deployment) string {
 	case api.PhasePromoted:
 		return fmt.Sprintf("%s %s: promoted, %s is stable (%s)", service, d.ID, d.Candidate, took)
 	case api.PhaseFailed:
-		return fmt.Sprintf("%s %s: failed and taken back (%s): %s", service, d.ID, took, d.Reason)
-	default:
-		return fmt.Sprintf("%s %s: %s (%s): %s", service, d.ID, d.Phase, took, d.Reason)
+		return fmt.Sprintf("%s %s: failed and taken back (%s)%s", service, d.ID, took, because(d.Reason))
 	}
+	// The reason says "aborted by …".
+	return fmt.Sprintf("%s %s: %s (%s)", service, d.ID, cmp.Or(oneLine(d.Reason), string(d.Phase)), took)
+}
+
+// takingBack says what becomes of the traffic.
+func takingBack(d api.Deployment) string {
+	if d.Stable == "" {
+		return fmt.Sprintf("taking %s back; there is no stable release to take the traffic", d.Candidate)
+	}
+	return fmt.Sprintf("taking %s back; %s has the traffic", d.Candidate, d.Stable)
 }
 
 func stepNumber(d api.Deployment, i int) string {
@@ -137,20 +198,13 @@ func stepNumber(d api.Deployment, i int) string {
 	return fmt.Sprintf("%d/%d ", i+1, total)
 }
 
-func because(reason string) string {
-	if reason == "" {
-		return ""
-	}
-	return ": " + reason
-}
-
 func tailLines(tail []string) []string {
 	if len(tail) == 0 {
 		return nil
 	}
 	lines := []string{"      its last lines:"}
 	for _, l := range tail {
-		lines = append(lines, "      | "+strings.ToValidUTF8(l, "?"))
+		lines = append(lines, "      | "+plainLine(l))
 	}
 	return lines
 }

@@ -42,7 +42,7 @@ func newHistory(o *options) *cobra.Command {
 
 func printHistory(out io.Writer, h api.History) error {
 	w := tabwriter.NewWriter(out, 2, 8, 2, ' ', 0)
-	fmt.Fprintln(w, "DEPLOYMENT\tRELEASE\tFROM\tREQUESTED\tTOOK\tBY\tEND\t")
+	fmt.Fprintln(w, "DEPLOYMENT\tRELEASE\tFROM\tREQUESTED\tTOOK\tBY\tWHY\tEND\t")
 	for _, d := range h.Deployments {
 		candidate := d.Candidate
 		if d.Rollback {
@@ -52,8 +52,8 @@ func printHistory(out io.Writer, h api.History) error {
 		if !d.Finished.IsZero() {
 			took = rough(d.Finished.Sub(d.Requested))
 		}
-		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\t%s%s\t\n", d.ID, candidate, dash(d.Stable),
-			d.Requested.Local().Format(time.DateTime), took, dash(d.By), d.Phase, because(d.Reason))
+		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s%s\t\n", d.ID, candidate, dash(d.Stable),
+			d.Requested.Local().Format(time.DateTime), dash(took), dash(d.By), dash(oneLine(d.Why)), d.Phase, because(d.Reason))
 	}
 	if err := w.Flush(); err != nil {
 		return err
@@ -73,13 +73,6 @@ func printHistory(out io.Writer, h api.History) error {
 		fmt.Fprintf(w, "%s\t%d×\t%s\t%s\t%s\t\n", r.ID, r.Promotions, boot, r.Created.Local().Format(time.DateTime), where)
 	}
 	return w.Flush()
-}
-
-func dash(s string) string {
-	if s == "" {
-		return "-"
-	}
-	return s
 }
 
 // short is enough of a digest to tell it from others.

@@ -58,5 +58,5 @@ func serviceFromDir() string {
 	if name == "" {
 		return "web"
 	}
-	return name[:min(len(name), 40)]
+	return strings.Trim(name[:min(len(name), 40)], "-")
 }

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"charm.land/lipgloss/v2"
+	"github.com/charmbracelet/colorprofile"
 	"github.com/charmbracelet/x/ansi"
 	"golang.org/x/term"
 
@@ -21,20 +22,122 @@ const redrawEvery = 100 * time.Millisecond
 // liveView redraws the plan in place: what is done, what runs and since when,
 // what is to come. Redrawing lines is enough for that; nothing here takes input.
 type liveView struct {
-	out     io.Writer
-	service string
+	out io.Writer
+	// size returns the screen's width and height, in cells.
+	size func() (width, height int)
 
-	mu sync.Mutex
-	d  api.Deployment
-	// note is the last progress within the step that runs.
-	note string
-	// drawn is how many lines are on the screen.
-	drawn int
+	mu  sync.Mutex
+	now liveState
+	// drawn are the widths of the lines on the screen.
+	drawn []int
 	stop  chan struct{}
 	ended sync.WaitGroup
 }
 
-// styles of the view; lipgloss leaves the colours out where there are none.
+// newLiveView draws on a terminal, with as many colours as it has and wants
+// (TERM, COLORTERM, NO_COLOR).
+func newLiveView(terminal *os.File, service string) *liveView {
+	v := &liveView{
+		out: colorprofile.NewWriter(terminal, os.Environ()),
+		size: func() (int, int) {
+			width, height, err := term.GetSize(int(terminal.Fd()))
+			if err != nil || width <= 0 || height <= 0 {
+				return 80, 24
+			}
+			return width, height
+		},
+		now:  liveState{service: service},
+		stop: make(chan struct{}),
+	}
+	v.ended.Go(v.tick)
+	return v
+}
+
+func (v *liveView) tick() {
+	tick := time.NewTicker(redrawEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-tick.C:
+			v.change(func(*liveState) {})
+		case <-v.stop:
+			return
+		}
+	}
+}
+
+func (v *liveView) event(ev api.Event, d api.Deployment) {
+	v.change(func(s *liveState) {
+		s.d = d
+		switch b := ev.Body.(type) {
+		case api.Intended:
+			s.note = ""
+		case api.Noted:
+			s.note = b.Message
+		}
+	})
+}
+
+func (v *liveView) lost(until time.Time) { v.change(func(s *liveState) { s.lostUntil = until }) }
+
+func (v *liveView) found() { v.change(func(s *liveState) { s.lostUntil = time.Time{} }) }
+
+// close leaves the whole of it on the screen.
+func (v *liveView) close() {
+	close(v.stop)
+	v.ended.Wait()
+	v.change(func(s *liveState) { s.whole = true })
+}
+
+// change draws what has changed over what was drawn before.
+func (v *liveView) change(f func(*liveState)) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	f(&v.now)
+	if v.now.d.ID == "" && v.now.lostUntil.IsZero() {
+		return
+	}
+	width, height := v.size()
+	lines := v.now.lines(time.Now(), width, newStyles())
+	if !v.now.whole {
+		lines = clip(lines, height-1)
+	}
+	var b strings.Builder
+	if up := rows(v.drawn, width); up > 0 {
+		fmt.Fprintf(&b, "\x1b[%dA", up)
+	}
+	b.WriteString("\r\x1b[J")
+	v.drawn = v.drawn[:0]
+	for _, l := range lines {
+		// A line that the terminal wraps would be two on the screen.
+		l = ansi.Truncate(l, width-1, "…")
+		v.drawn = append(v.drawn, ansi.StringWidth(l))
+		b.WriteString(l + "\n")
+	}
+	// A terminal that has gone away has no remedy; the deployment goes on.
+	_, _ = io.WriteString(v.out, b.String())
+}
+
+// rows is how many rows lines take that were drawn when the screen may have
+// been wider.
+func rows(drawn []int, width int) int {
+	n := 0
+	for _, w := range drawn {
+		n += max(1, (w+width-1)/width)
+	}
+	return n
+}
+
+// clip leaves out lines in the middle that the screen has no room for: the cursor
+// can't go back to what has scrolled away.
+func clip(lines []string, height int) []string {
+	if len(lines) <= height || height < 4 {
+		return lines[max(0, len(lines)-max(1, height)):]
+	}
+	return append([]string{lines[0], "  …"}, lines[len(lines)-height+2:]...)
+}
+
+// liveStyles are the view's looks; the zero value has none.
 type liveStyles struct{ good, bad, active, faint, bold lipgloss.Style }
 
 func newStyles() liveStyles {
@@ -47,133 +150,11 @@ func newStyles() liveStyles {
 	}
 }
 
-func newLiveView(out io.Writer, service string) *liveView {
-	v := &liveView{out: out, service: service, stop: make(chan struct{})}
-	v.ended.Go(func() {
-		tick := time.NewTicker(redrawEvery)
-		defer tick.Stop()
-		for {
-			select {
-			case <-tick.C:
-				v.draw(time.Now())
-			case <-v.stop:
-				return
-			}
-		}
-	})
-	return v
-}
-
-func (v *liveView) event(ev api.Event, d api.Deployment) {
-	v.mu.Lock()
-	v.d = d
-	switch b := ev.Body.(type) {
-	case api.Intended:
-		v.note = ""
-	case api.Noted:
-		v.note = b.Message
-	}
-	v.mu.Unlock()
-	v.draw(ev.At)
-}
-
-func (v *liveView) close() {
-	close(v.stop)
-	v.ended.Wait()
-	v.draw(time.Now())
-}
-
-// draw replaces what it drew before.
-func (v *liveView) draw(now time.Time) {
-	v.mu.Lock()
-	defer v.mu.Unlock()
-	if v.d.ID == "" {
-		return
-	}
-	width := 80
-	if f, ok := v.out.(*os.File); ok {
-		if w, _, err := term.GetSize(int(f.Fd())); err == nil {
-			width = w
-		}
-	}
-	lines := liveLines(v.service, v.d, v.note, now, newStyles())
-	var b strings.Builder
-	if v.drawn > 0 {
-		fmt.Fprintf(&b, "\x1b[%dA", v.drawn)
-	}
-	b.WriteString("\r\x1b[J")
-	for _, l := range lines {
-		// A wrapped line would be two on the screen.
-		b.WriteString(ansi.Truncate(l, width-1, "…") + "\x1b[0m\n")
-	}
-	v.drawn = len(lines)
-	_, _ = io.WriteString(v.out, b.String())
-}
-
-// liveLines is what a terminal shows of a deployment. It is pure.
-func liveLines(service string, d api.Deployment, note string, now time.Time, st liveStyles) []string {
-	lines := []string{st.bold.Render(fmt.Sprintf("%s %s: %s", service, d.ID, d.Candidate)) + st.faint.Render("  "+from(d))}
-	for _, step := range d.Steps {
-		lines = append(lines, "  "+liveStep(step, now, st))
-		if step.Status == api.StepRunning && note != "" {
-			lines = append(lines, st.faint.Render("      "+note))
-		}
-	}
-	for _, l := range tailLines(d.LogTail) {
-		lines = append(lines, st.faint.Render(l))
-	}
-	switch {
-	case d.Phase == api.PhasePromoted:
-		lines = append(lines, st.good.Render(verdict(service, d)))
-	case d.Phase.Final():
-		lines = append(lines, wrapVerdict(verdict(service, d), st)...)
-	case d.Phase == api.PhaseQueued:
-		lines = append(lines, st.faint.Render("  waits for its turn"))
-	}
-	return lines
-}
-
-// wrapVerdict keeps a long reason whole: it is what the reader came for.
-func wrapVerdict(text string, st liveStyles) []string {
-	var lines []string
-	for l := range strings.SplitSeq(ansi.Wordwrap(text, 76, ""), "\n") {
-		lines = append(lines, st.bad.Render(l))
-	}
-	return lines
-}
-
-func liveStep(step api.StepState, now time.Time, st liveStyles) string {
-	text := step.String()
-	if step.Back {
-		text = "back: " + text
-	}
-	switch step.Status {
-	case api.StepDone:
-		return fmt.Sprintf("%s %s %s", st.good.Render("✓"), text,
-			st.faint.Render(rough(step.Ended.Sub(step.Began))+because(step.Outcome.Message)))
-	case api.StepRunning:
-		return fmt.Sprintf("%s %s %s", st.active.Render("▸"), text, st.active.Render(roughly(now.Sub(step.Began))))
-	case api.StepFailed:
-		return fmt.Sprintf("%s %s", st.bad.Render("✗"), text)
-	case api.StepSkipped:
-		return st.faint.Render("- " + text + " (skipped)")
-	}
-	return st.faint.Render("· " + text)
-}
-
-func from(d api.Deployment) string {
-	if d.Stable == "" {
-		return "no stable release yet"
-	}
-	return "stable is " + d.Stable
-}
-
-// roughly is a running time, which should not flicker.
-func roughly(d time.Duration) string {
-	return max(0, d).Truncate(100 * time.Millisecond).String()
-}
-
-func isTerminal(out io.Writer) bool {
+func isTerminal(out io.Writer) (*os.File, bool) {
 	f, ok := out.(*os.File)
-	return ok && term.IsTerminal(int(f.Fd())) && os.Getenv("TERM") != "dumb"
+	if !ok || !term.IsTerminal(int(f.Fd())) {
+		return nil, false
+	}
+	kind := os.Getenv("TERM")
+	return f, kind != "" && kind != "dumb"
 }

@@ -1,6 +1,8 @@
 package cli
 
 import (
+	"errors"
+
 	"github.com/spf13/cobra"
 
 	"github.com/segue-deploy/segue/internal/api"
@@ -23,8 +25,13 @@ func newLogs(o *options) *cobra.Command {
 				q.Release = args[0]
 			}
 			err = o.client().Logs(cmd.Context(), cmd.OutOrStdout(), q)
-			if q.Follow && cmd.Context().Err() != nil {
-				err = nil // Ctrl-C is how one stops following.
+			switch {
+			case !q.Follow:
+				return err
+			case cmd.Context().Err() != nil:
+				return nil // Ctrl-C is how one stops following.
+			case err == nil:
+				return errors.New("the daemon has stopped, so no more lines come; the service goes on")
 			}
 			return err
 		},

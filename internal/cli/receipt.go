@@ -46,11 +46,7 @@ func newReceipt(o *options) *cobra.Command {
 }
 
 func printReceipt(out io.Writer, r api.Receipt) error {
-	verb := "deploy"
-	if r.Rollback {
-		verb = "roll back to"
-	}
-	fmt.Fprintf(out, "receipt of %s %s: %s %s", r.Service, r.Deployment, verb, r.Candidate)
+	fmt.Fprintf(out, "receipt of %s %s: %s", r.Service, r.Deployment, goal(api.Deployment{Candidate: r.Candidate, Rollback: r.Rollback}))
 	if r.Stable != "" {
 		fmt.Fprintf(out, " (stable was %s)", r.Stable)
 	}

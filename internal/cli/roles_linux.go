@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -11,6 +12,7 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -105,10 +107,16 @@ func stopEverything(cmd *cobra.Command, o *options, cfg daemon.Config) error {
 	return nil
 }
 
-// alive says whether a process of ours runs.
+// alive says whether a process runs; one that has ended and only waits for its
+// parent to ask for its exit code does not.
 func alive(pid int) bool {
-	_, err := os.Stat("/proc/" + strconv.Itoa(pid))
-	return err == nil
+	stat, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/stat")
+	if err != nil {
+		return false
+	}
+	// The state follows the name, which may hold anything, in parentheses.
+	_, state, _ := strings.Cut(string(stat[max(0, bytes.LastIndexByte(stat, ')')):]), " ")
+	return !strings.HasPrefix(state, "Z") && !strings.HasPrefix(state, "X")
 }
 
 func newLogger(out io.Writer, verbose bool) *slog.Logger {

@@ -57,8 +57,8 @@ func newStatus(o *options) *cobra.Command {
 
 func printStatus(out io.Writer, s api.ServiceStatus, now time.Time) error {
 	fmt.Fprintf(out, "%s: %s\n", s.Service, headline(s, now))
-	if d := s.Deployment; d != nil && d.Phase == api.PhaseFailed {
-		fmt.Fprintf(out, "  last failure: %s\n", d.Reason)
+	if d := s.Deployment; d != nil && d.Reason != "" {
+		fmt.Fprintf(out, "  %s: %s\n", d.ID, oneLine(d.Reason))
 	}
 	if len(s.Queued) > 0 {
 		fmt.Fprintf(out, "  waiting in line: %s\n", strings.Join(s.Queued, ", "))
@@ -71,14 +71,14 @@ func printStatus(out io.Writer, s api.ServiceStatus, now time.Time) error {
 	for _, r := range s.Releases {
 		role := string(r.Role)
 		if !r.WarmUntil.IsZero() {
-			role += " until " + r.WarmUntil.Local().Format(time.TimeOnly)
+			role += " until " + clock(now, r.WarmUntil)
 		}
 		if len(r.Instances) == 0 {
 			fmt.Fprintf(w, "  %s\t%s\t%d %%\tnone of %d\t\t\t\t\t\n", r.ID, role, r.Weight, r.Want)
 		}
 		for _, in := range r.Instances {
 			fmt.Fprintf(w, "  %s\t%s\t%d %%\t%s\t%s\t%s\t%s\t%d\t%s\n",
-				r.ID, role, r.Weight, in.ID, in.State, in.Target.Address, ago(now, in.Started), in.Restarts, in.Message)
+				r.ID, role, r.Weight, in.ID, in.State, in.Target.Address, ago(now, in.Started), in.Restarts, oneLine(in.Message))
 		}
 	}
 	if err := w.Flush(); err != nil {

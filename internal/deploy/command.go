@@ -61,7 +61,12 @@ func (e *Engine) Deploy(ctx context.Context, req Request) (Deployment, error) {
 	if err := e.waitReady(ctx); err != nil {
 		return Deployment{}, err
 	}
-	if err := e.admissible(ctx, req); err != nil {
+	if err := e.runnable(ctx, req); err != nil {
+		return Deployment{}, err
+	}
+	e.admission.Lock()
+	defer e.admission.Unlock()
+	if err := e.routeIsFree(req.Spec); err != nil {
 		return Deployment{}, err
 	}
 	s := e.service(req.Spec.Service)
@@ -81,14 +86,20 @@ func (e *Engine) Rollback(ctx context.Context, name, release string, busy Busy, 
 	if err != nil {
 		return Deployment{}, err
 	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
+	e.admission.Lock()
+	defer e.admission.Unlock()
+	st := s.snapshot()
 	if release == "" {
-		release = s.state.Previous
+		release = st.Previous
 	}
-	if why := s.state.refusesRollback(release); why != nil {
+	if why := st.refusesRollback(release); why != nil {
 		return Deployment{}, why
 	}
+	if err := e.routeIsFree(&st.Release(release).Spec); err != nil {
+		return Deployment{}, err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	return s.requestLocked(ctx, busy, by, func() (Requested, []Body) {
 		return Requested{Candidate: release, Rollback: true, By: by, Reason: reason}, nil
 	})
@@ -187,13 +198,10 @@ func (s *State) refusesRollback(release string) *Error {
 	return nil
 }
 
-// admissible checks all that can be known before anything is journalled.
-func (e *Engine) admissible(ctx context.Context, req Request) error {
+// runnable checks, before anything is journalled, whether the release could run.
+func (e *Engine) runnable(ctx context.Context, req Request) error {
 	if !e.cfg.Artifacts.Has(req.Artifact) {
 		return &Error{ProblemNotFound, fmt.Sprintf("artifact %s is not here", req.Artifact), "upload it first"}
-	}
-	if err := e.routeIsFree(req.Spec); err != nil {
-		return err
 	}
 	dir, err := e.cfg.Artifacts.Dir(req.Artifact)
 	if err != nil {
@@ -218,21 +226,36 @@ func (e *Engine) check(ctx context.Context, sp *spec.Spec, dir string) (notes []
 	return notes, nil
 }
 
-// routeIsFree refuses a host and path that another service has.
+// routeIsFree refuses a host and path that another service has or is about to
+// have.
 func (e *Engine) routeIsFree(sp *spec.Spec) error {
 	for _, s := range e.all() {
-		st := s.snapshot()
-		other := st.routing()
-		if s.name == sp.Service || other == nil {
+		if s.name == sp.Service {
 			continue
 		}
+		st := s.snapshot()
+		taken := st.routes()
 		for _, route := range routesOf(sp.Route) {
-			if slices.Contains(routesOf(other.Spec.Route), route) {
+			if slices.Contains(taken, route) {
 				return &Error{ProblemConflict, fmt.Sprintf("route %s belongs to service %s", route, s.name), "give one of them another host or path"}
 			}
 		}
 	}
 	return nil
+}
+
+// routes are those of all releases that run or wait for their turn.
+func (s *State) routes() []string {
+	var routes []string
+	for id := range s.Running {
+		routes = append(routes, routesOf(s.Release(id).Spec.Route)...)
+	}
+	for _, d := range s.Deployments {
+		if !d.Phase.Final() {
+			routes = append(routes, routesOf(s.Release(d.Candidate).Spec.Route)...)
+		}
+	}
+	return routes
 }
 
 // routesOf are all pairs of host and path, a missing host as "*".

@@ -57,6 +57,10 @@ type Engine struct {
 	// time until which they are kept.
 	fresh map[string]time.Time
 
+	// admission orders requests for deployments, so that no two services get the
+	// same route. It is taken before a service's mu.
+	admission sync.Mutex
+
 	// uploads is held for reading by uploads, which may take long, and for
 	// writing while artifacts are collected, which can wait for another time.
 	uploads sync.RWMutex

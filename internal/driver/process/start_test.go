@@ -210,8 +210,8 @@ func TestPortTakenByStranger(t *testing.T) {
 	})
 	defer stranger.Close()
 	m.start()
-	after := m.ready(1)[0]
-	if after.Target == before.Target || after.Restarts != 1 {
+	after := m.until("started again", func(l []driver.Instance) bool { return l[0].Restarts == 1 && l[0].State == driver.Ready })[0]
+	if after.Target == before.Target {
 		t.Errorf("with its port taken it has come back as %+v", after)
 	}
 }
