@@ -98,7 +98,7 @@ func Open(ctx context.Context, cfg Config) (d *Daemon, err error) {
 		return d, err
 	}
 	d.driver, err = process.Open(process.Config{
-		Dir:     filepath.Join(cfg.StateDir, "instances"),
+		Dir:     filepath.Join(cfg.StateDir, "driver"),
 		PortMin: cfg.PortMin, PortMax: cfg.PortMax,
 		Logger: cfg.Logger.With("part", "driver"),
 	})

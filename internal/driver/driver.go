@@ -99,7 +99,7 @@ const (
 	Unready State = "unready"
 	// Backoff: has exited by itself and will be started again.
 	Backoff State = "backoff"
-	// Failed: exited so often, or was not ready for so long, that the driver
+	// Failed: has never been ready, and exited so often or took so long that the driver
 	// gives it up. A process that is left is being stopped. Only Remove, or
 	// Ensure after a Remove, leads out of it.
 	Failed State = "failed"

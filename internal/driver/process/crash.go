@@ -4,13 +4,14 @@ package process
 
 import (
 	"fmt"
-	"slices"
 	"time"
 )
 
 // An instance that exits by itself is started again after a time that doubles
-// with each exit in a row, from firstBackoff to lastBackoff. It is given up after
-// coldExits exits if it has never been ready, or hotExits exits within hotWindow.
+// with each exit in a row, from firstBackoff to lastBackoff. One that has never
+// been ready is given up after coldExits exits: it is a candidate, and somebody
+// waits for the verdict. One that was ready is never given up: what it needs, a
+// database say, may come back at any time, and then it must, too.
 const (
 	firstBackoff = 200 * time.Millisecond
 	lastBackoff  = 10 * time.Second
@@ -18,13 +19,14 @@ const (
 	settled = time.Minute
 
 	coldExits = 3
-	hotExits  = 5
-	hotWindow = 2 * time.Minute
+	// loopExits is how many exits in a row are called a crash loop.
+	loopExits = 5
 )
 
-// exited enters an exit at now and decides what comes next: the time until the
-// next start or, if giveUp isn't empty, the reason why there is none.
-func (r *record) exited(now time.Time, age time.Duration) (wait time.Duration, giveUp string) {
+// exited enters an exit at some age and decides what comes next: the time until
+// the next start, or giveUp if there is none. The verdict is what to say of it
+// beside the exit itself; it may be empty.
+func (r *record) exited(age time.Duration) (wait time.Duration, giveUp bool, verdict string) {
 	if age >= settled {
 		r.Streak = 0
 	}
@@ -33,15 +35,11 @@ func (r *record) exited(now time.Time, age time.Duration) (wait time.Duration, g
 		wait = min(wait, firstBackoff<<r.Streak)
 	}
 	r.Streak++
-	r.Exits = append(r.Exits, now)
-	if r.EverReady {
-		r.Exits = slices.DeleteFunc(r.Exits, func(at time.Time) bool { return now.Sub(at) > hotWindow })
+	switch {
+	case !r.EverReady && r.Streak >= coldExits:
+		return 0, true, fmt.Sprintf("given up after %d exits and never ready", r.Streak)
+	case r.Streak >= loopExits:
+		return wait, false, fmt.Sprintf("a crash loop: %d exits in a row; started again every %v", r.Streak, wait)
 	}
-	switch n := len(r.Exits); {
-	case !r.EverReady && n >= coldExits:
-		return 0, fmt.Sprintf("%d exits and never ready", n)
-	case r.EverReady && n >= hotExits:
-		return 0, fmt.Sprintf("%d exits within %v", n, hotWindow)
-	}
-	return wait, ""
+	return wait, false, ""
 }

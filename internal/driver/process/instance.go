@@ -234,18 +234,13 @@ func (in *instance) backoff(ctx context.Context) bool {
 	return false
 }
 
-// startDeadline fires when it should have been ready.
+// startDeadline fires when it should have been ready for the first time. One that
+// was ready before is waited for without an end, as one that is unready is.
 func (in *instance) startDeadline() (fires <-chan time.Time, stop func()) {
-	began := in.rec.FirstStarted
-	switch {
-	case in.rec.Release.StartDeadline <= 0, in.rec.WasReady:
+	if in.rec.Release.StartDeadline <= 0 || in.rec.EverReady {
 		return nil, func() {}
-	case in.rec.EverReady && in.rec.Down:
-		return nil, func() {} // only a process that runs can be late
-	case in.rec.EverReady:
-		began = in.rec.Started
 	}
-	t := time.NewTimer(time.Until(began.Add(in.rec.Release.StartDeadline)))
+	t := time.NewTimer(time.Until(in.rec.FirstStarted.Add(in.rec.Release.StartDeadline)))
 	return t.C, func() { t.Stop() }
 }
 
@@ -279,7 +274,7 @@ func (in *instance) observe(ctx context.Context) {
 			return
 		case err := <-answers:
 			in.answered(err)
-			if in.rec.WasReady {
+			if in.rec.EverReady {
 				late = nil
 			}
 		case <-trim.C:
@@ -309,11 +304,13 @@ func (in *instance) exited(message string) {
 	now := time.Now()
 	in.clearProcess()
 	in.rec.Down, in.rec.Message = true, message
-	wait, why := in.rec.exited(now, now.Sub(in.rec.Started))
+	wait, giveUp, verdict := in.rec.exited(now.Sub(in.rec.Started))
 	in.notBefore = now.Add(wait)
-	if why != "" {
+	if giveUp {
 		in.rec.Phase = failed
-		in.rec.Message += " (given up after " + why + ")"
+	}
+	if verdict != "" {
+		in.rec.Message += " (" + verdict + ")"
 	}
 	in.save()
 }

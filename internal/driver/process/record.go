@@ -50,9 +50,8 @@ type record struct {
 	// Down: has exited by itself and hasn't been started again.
 	Down     bool `json:"down,omitempty"`
 	Restarts int  `json:"restarts,omitempty"`
-	// Exits are the last exits by itself; see crash.go.
-	Exits []time.Time `json:"exits,omitempty"`
-	// Streak is how many of them came in a row without a minute of life.
+	// Streak is how many exits by itself came in a row, without a minute of life;
+	// see crash.go.
 	Streak int `json:"streak,omitempty"`
 	// Message is about the last exit.
 	Message string `json:"message,omitempty"`

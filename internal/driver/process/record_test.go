@@ -23,7 +23,7 @@ func TestRecordComesBack(t *testing.T) {
 			Health: health.Check{HTTP: &health.HTTP{Path: "/"}, Interval: time.Second}, Limits: driver.Limits{CPU: 0.5}, LogMaxBytes: 1 << 40,
 		},
 		Index: 2, Phase: running, Port: 20001, RunDir: "/run/web-r1-2", Marker: "m", Boot: "b", Pid: 7, Ticks: 1 << 60,
-		FirstStarted: at, Started: at, ReadySince: at, WasReady: true, EverReady: true, Down: true, Restarts: 3, Exits: []time.Time{at}, Streak: 1, Message: "x",
+		FirstStarted: at, Started: at, ReadySince: at, WasReady: true, EverReady: true, Down: true, Restarts: 3, Streak: 1, Message: "x",
 	}
 	path := filepath.Join(t.TempDir(), "web-r1-2.json")
 	if err := r.save(path); err != nil {
