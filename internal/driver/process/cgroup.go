@@ -48,39 +48,38 @@ func findCgroups(parent string) cgroups {
 	if err := os.Mkdir(c.dir, 0o755); err != nil && !os.IsExist(err) {
 		return cgroups{why: fmt.Sprintf("can't make a control group: %v; run the daemon as root, or delegate a group to it (systemd: Delegate=yes)", err)}
 	}
-	var errs []error
-	c.memory = c.enable(parent, "memory", &errs)
-	c.cpu = c.enable(parent, "cpu", &errs)
-	c.pids = c.enable(parent, "pids", &errs)
-	if len(errs) > 0 {
-		c.why = errors.Join(errs...).Error()
-		c.why = strings.ReplaceAll(c.why, "\n", "; ")
+	var whys []string
+	for controller, has := range map[string]*bool{"memory": &c.memory, "cpu": &c.cpu, "pids": &c.pids} {
+		err := c.enable(parent, controller)
+		if *has = err == nil; !*has {
+			whys = append(whys, err.Error())
+		}
 	}
+	// What several lack for the same reason is said once.
+	slices.Sort(whys)
+	c.why = strings.Join(slices.Compact(whys), "; ")
 	return c
 }
 
 // enable hands a controller down from parent to the instances' groups.
-func (c *cgroups) enable(parent, controller string, errs *[]error) bool {
+func (c *cgroups) enable(parent, controller string) error {
 	has, err := os.ReadFile(filepath.Join(parent, "cgroup.controllers"))
 	if err != nil {
-		*errs = append(*errs, err)
-		return false
+		return err
 	}
 	if !slices.Contains(strings.Fields(string(has)), controller) {
-		*errs = append(*errs, fmt.Errorf("%s has no %s controller: the machine has it in version 1, or it wasn't delegated", parent, controller))
-		return false
+		return fmt.Errorf("%s lacks the controller: the machine has it in cgroup version 1, or it wasn't delegated", parent)
 	}
 	for _, dir := range []string{parent, c.dir} {
 		err := os.WriteFile(filepath.Join(dir, "cgroup.subtree_control"), []byte("+"+controller), 0o644)
 		if errors.Is(err, unix.EBUSY) {
-			err = fmt.Errorf("%s has processes of its own, so it can't pass on its %s controller (systemd: DelegateSubgroup=daemon)", dir, controller)
+			err = fmt.Errorf("%s has processes of its own, so it can't pass on the controller (systemd: DelegateSubgroup=daemon)", dir)
 		}
 		if err != nil {
-			*errs = append(*errs, err)
-			return false
+			return err
 		}
 	}
-	return true
+	return nil
 }
 
 // delegated finds this process's own group, or the one above it when it is the
