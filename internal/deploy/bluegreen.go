@@ -6,7 +6,8 @@ import "github.com/segue-deploy/segue/internal/spec"
 // once and watches. A candidate that is still warm has proved itself before: for
 // it the shift comes at once.
 func blueGreen(s *State, candidate *Release, settings *spec.BlueGreen) []Step {
-	_, warm := s.Running[candidate.ID]
+	running, runs := s.Running[candidate.ID]
+	warm := runs && !running.Retiring
 	steps := []Step{start(candidate)}
 	if !warm && len(candidate.Spec.Smoke) > 0 {
 		steps = append(steps, verify(candidate))

@@ -14,7 +14,7 @@ func (s *service) collect(ctx context.Context) {
 	old := s.state.collectable()
 	var err error
 	if len(old) > 0 {
-		err = s.commitLocked(ctx, 0, Collected{Releases: old})
+		err = s.commitLocked(ctx, entry{0, Collected{Releases: old}})
 	}
 	s.mu.Unlock()
 	if err == nil {

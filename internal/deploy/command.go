@@ -72,11 +72,10 @@ func (e *Engine) Deploy(ctx context.Context, req Request) (Deployment, error) {
 	s := e.service(req.Spec.Service)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.requestLocked(ctx, req.Busy, req.By, func() (Requested, []Body) {
-		release := s.state.nextRelease()
-		return Requested{Candidate: release, By: req.By, Reason: req.Reason},
-			[]Body{Released{Release: release, Artifact: req.Artifact, Spec: *req.Spec}}
-	})
+	release := s.state.nextRelease()
+	return s.requestLocked(ctx, req.Busy, req.By,
+		[]Body{Released{Release: release, Artifact: req.Artifact, Spec: *req.Spec}},
+		Requested{Candidate: release, By: req.By, Reason: req.Reason})
 }
 
 // Rollback asks for a deployment of a release that was stable before: the one
@@ -100,9 +99,7 @@ func (e *Engine) Rollback(ctx context.Context, name, release string, busy Busy, 
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.requestLocked(ctx, busy, by, func() (Requested, []Body) {
-		return Requested{Candidate: release, Rollback: true, By: by, Reason: reason}, nil
-	})
+	return s.requestLocked(ctx, busy, by, nil, Requested{Candidate: release, Rollback: true, By: by, Reason: reason})
 }
 
 // Abort asks to end a deployment, 0 for the one under way, and to give all
@@ -136,47 +133,40 @@ func (e *Engine) Abort(ctx context.Context, name string, number int, by, reason 
 }
 
 func (s *service) abortLocked(ctx context.Context, number int, by, reason string) error {
-	if err := s.commitLocked(ctx, number, AbortRequested{By: by, Reason: reason}); err != nil {
+	if err := s.commitLocked(ctx, entry{number, AbortRequested{By: by, Reason: reason}}); err != nil {
 		return err
 	}
-	s.nudgeLocked(s.state.Deployment(number).Phase == PhaseRunning)
+	s.nudgeLocked()
 	return nil
 }
 
 // requestLocked journals a request, after it has dealt with deployments that
-// have not ended.
-func (s *service) requestLocked(ctx context.Context, busy Busy, by string, make func() (Requested, []Body)) (Deployment, error) {
+// have not ended: all of it, or nothing.
+func (s *service) requestLocked(ctx context.Context, busy Busy, by string, before []Body, request Requested) (Deployment, error) {
 	number := len(s.state.Deployments) + 1
-	open := slices.DeleteFunc(slices.Clone(s.state.Deployments), func(d Deployment) bool { return d.Phase.Final() })
-	if len(open) > 0 {
-		switch busy {
-		case BusyQueue:
-		case BusySupersede:
-			for _, d := range open {
-				if d.AbortRequested || d.Phase == PhaseTakingBack {
-					continue
-				}
-				if err := s.abortLocked(ctx, d.Number, by, fmt.Sprintf("superseded by d%d", number)); err != nil {
-					return Deployment{}, err
-				}
-			}
-		default:
-			d := open[0]
+	var entries []entry
+	for _, d := range s.state.Deployments {
+		if d.Phase.Final() {
+			continue
+		}
+		switch {
+		case busy == BusyQueue || d.AbortRequested || d.Phase == PhaseTakingBack:
+		case busy == BusySupersede:
+			entries = append(entries, entry{d.Number, AbortRequested{By: by, Reason: fmt.Sprintf("superseded by d%d", number)}})
+		}
+		if busy != BusyQueue && busy != BusySupersede {
 			return Deployment{}, &Error{ProblemConflict,
 				fmt.Sprintf("%s of %s (to %s) is under way: %s", d.ID, s.name, d.Candidate, d.Phase),
 				"wait for it, use --queue to wait in line, --supersede to abort it, or 'segue abort'"}
 		}
 	}
-	requested, before := make()
-	if len(before) > 0 {
-		if err := s.commitLocked(ctx, 0, before...); err != nil {
-			return Deployment{}, err
-		}
+	for _, b := range before {
+		entries = append(entries, entry{0, b})
 	}
-	if err := s.commitLocked(ctx, number, requested); err != nil {
+	if err := s.commitLocked(ctx, append(entries, entry{number, request})...); err != nil {
 		return Deployment{}, err
 	}
-	s.nudgeLocked(false)
+	s.nudgeLocked()
 	return *s.state.Deployment(number), nil
 }
 
@@ -250,6 +240,9 @@ func (s *State) routes() []string {
 	for id := range s.Running {
 		routes = append(routes, routesOf(s.Release(id).Spec.Route)...)
 	}
+	if stable := s.Release(s.Stable); stable != nil {
+		routes = append(routes, routesOf(stable.Spec.Route)...)
+	}
 	for _, d := range s.Deployments {
 		if !d.Phase.Final() {
 			routes = append(routes, routesOf(s.Release(d.Candidate).Spec.Route)...)
@@ -274,40 +267,6 @@ func routesOf(r spec.Route) []string {
 		}
 	}
 	return routes
-}
-
-// Preview is what a deployment would do.
-type Preview struct {
-	Service   string `json:"service"`
-	Candidate string `json:"candidate"`
-	Stable    string `json:"stable,omitempty"`
-	Steps     []Step `json:"steps"`
-	// Notes are what a person should know, such as limits that this machine
-	// can't enforce.
-	Notes []string `json:"notes,omitempty"`
-}
-
-// Plan says what Deploy would do now.
-func (e *Engine) Plan(ctx context.Context, sp *spec.Spec) (Preview, error) {
-	if err := e.waitReady(ctx); err != nil {
-		return Preview{}, err
-	}
-	if err := e.routeIsFree(sp); err != nil {
-		return Preview{}, err
-	}
-	notes, err := e.check(ctx, sp, "")
-	if err != nil {
-		return Preview{}, err
-	}
-	state := e.stateOf(sp.Service)
-	candidate := &Release{ID: state.nextRelease(), Spec: *sp}
-	if d := state.Current(); d != nil {
-		notes = append(notes, fmt.Sprintf("%s is under way; this is the plan as things stand now", d.ID))
-	}
-	return Preview{
-		Service: sp.Service, Candidate: candidate.ID, Stable: state.Stable,
-		Steps: plan(&state, candidate), Notes: notes,
-	}, nil
 }
 
 // LogQuery selects output of a service's instances.
@@ -367,57 +326,8 @@ func (s *service) logTail(ctx context.Context, release, instance string) []strin
 	return strings.Split(text, "\n")
 }
 
-// service returns the service of that name, and makes it if need be.
-func (e *Engine) service(name string) *service {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	s := e.services[name]
-	if s == nil {
-		s = newService(e, name)
-		e.services[name] = s
-		select {
-		case e.added <- struct{}{}:
-		default:
-		}
-	}
-	return s
-}
-
-// stateOf is the service's state, also of one that does not exist yet.
-func (e *Engine) stateOf(name string) State {
-	if s := e.find(name); s != nil {
-		return s.snapshot()
-	}
-	return State{Service: name}
-}
-
 // nextRelease is the name of the release to come.
 func (s State) nextRelease() string { return fmt.Sprintf("r%d", len(s.Releases)+1) }
-
-func (e *Engine) find(name string) *service {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	return e.services[name]
-}
-
-// known returns a service that exists.
-func (e *Engine) known(ctx context.Context, name string) (*service, error) {
-	if err := e.waitReady(ctx); err != nil {
-		return nil, err
-	}
-	if s := e.find(name); s != nil {
-		return s, nil
-	}
-	hint := "deploy it first"
-	var names []string
-	for _, s := range e.all() {
-		names = append(names, s.name)
-	}
-	if len(names) > 0 {
-		hint = "there are " + strings.Join(names, ", ")
-	}
-	return nil, &Error{ProblemNotFound, fmt.Sprintf("there is no service %q", name), hint}
-}
 
 // DeploymentNumber parses "d7" or "7".
 func DeploymentNumber(id string) (int, error) {

@@ -71,11 +71,14 @@ func decideDeployment(d *Deployment) move {
 		if d.AbortRequested {
 			return moveTurnBack{d, d.AbortReason}
 		}
-		if failed := slices.IndexFunc(d.Steps, func(st StepState) bool { return st.Status == StepFailed }); failed >= 0 {
+		if failed := slices.IndexFunc(d.Steps, turnsBack); failed >= 0 {
 			return moveTurnBack{d, d.Steps[failed].Outcome.Message}
 		}
 	}
 	for i, st := range d.Steps {
+		if st.Back && st.Kind == StepShift && st.Status == StepFailed {
+			break // Stable can't take the traffic: the candidate keeps it.
+		}
 		switch st.Status {
 		case StepPending:
 			return moveIntend{d, i}
@@ -92,6 +95,10 @@ func decideDeployment(d *Deployment) move {
 		return moveFinish{d, PhaseFailed}
 	}
 }
+
+// turnsBack says whether a step's failure is the candidate's. That an old
+// release could not be retired is not: decideWarm sees to it later.
+func turnsBack(st StepState) bool { return st.Status == StepFailed && st.Kind != StepRetire }
 
 func decideWarm(s *State, now time.Time) move {
 	var next time.Time

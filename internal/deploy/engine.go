@@ -7,6 +7,7 @@ import (
 	"maps"
 	"reflect"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -15,6 +16,19 @@ import (
 	"github.com/segue-deploy/segue/internal/journal"
 	"github.com/segue-deploy/segue/internal/proxy"
 )
+
+// A proxy that hangs must not hold up the engine: these are the times that its
+// answers may take.
+const (
+	applyTimeout = 5 * time.Second
+	statsTimeout = 2 * time.Second
+	// tableAgain is when a table that could not be put in force is tried again.
+	tableAgain = time.Second
+)
+
+// strayTimeout is how long instances that nothing wants may take to stop, before
+// they are left to the next start of the daemon.
+const strayTimeout = 2 * time.Minute
 
 // Traffic is what moves requests: the embedded proxy, in this process
 // (*proxy.Proxy) or in its own (*proxy.Client).
@@ -71,7 +85,8 @@ type Engine struct {
 
 // tableState guards the table in force: one change at a time.
 type tableState struct {
-	mu      sync.Mutex
+	// lock has capacity 1; who has put something in holds the rest.
+	lock    chan struct{}
 	version uint64
 	// last is the table that was applied last; it counts as unknown until then.
 	last  proxy.Table
@@ -86,6 +101,7 @@ func New(cfg Config) *Engine {
 		added:    make(chan struct{}, 1),
 		services: map[string]*service{},
 		fresh:    map[string]time.Time{},
+		table:    tableState{lock: make(chan struct{}, 1)},
 	}
 }
 
@@ -130,6 +146,7 @@ func (e *Engine) replay(ctx context.Context) error {
 		}
 		s := e.service(ev.Service)
 		s.state = s.state.apply(ev)
+		s.publish()
 	}
 	return nil
 }
@@ -142,20 +159,16 @@ func (e *Engine) removeStrays(ctx context.Context) {
 		e.cfg.Logger.Error("list instances", "error", err)
 		return
 	}
-	wanted := map[[2]string]bool{}
-	for _, s := range e.all() {
-		st := s.snapshot()
-		for id := range st.Running {
-			wanted[[2]string{s.name, id}] = true
-		}
-	}
-	removed := map[[2]string]bool{}
+	ctx, cancel := context.WithTimeout(ctx, strayTimeout)
+	defer cancel()
+	seen := map[[2]string]bool{}
 	for _, in := range instances {
 		key := [2]string{in.Service, in.Release}
-		if wanted[key] || removed[key] {
+		st := e.stateOf(in.Service)
+		if _, wanted := st.Running[in.Release]; wanted || seen[key] {
 			continue
 		}
-		removed[key] = true
+		seen[key] = true
 		e.cfg.Logger.Warn("stopping instances that nothing wants", "service", in.Service, "release", in.Release)
 		if err := e.cfg.Driver.Remove(ctx, in.Service, in.Release); err != nil {
 			e.cfg.Logger.Error("stop instances that nothing wants", "service", in.Service, "release", in.Release, "error", err)
@@ -165,9 +178,19 @@ func (e *Engine) removeStrays(ctx context.Context) {
 
 // followDriver keeps the table in step with what the driver says is ready.
 func (e *Engine) followDriver(ctx context.Context) {
-	for range e.cfg.Driver.Watch(ctx) {
-		if err := e.syncTable(ctx); err != nil && ctx.Err() == nil {
-			e.cfg.Logger.Warn("put a changed table in force; it is tried again at the next change", "error", err)
+	changes := e.cfg.Driver.Watch(ctx)
+	again := time.NewTimer(0)
+	defer again.Stop()
+	for {
+		select {
+		case <-changes:
+		case <-again.C:
+		case <-ctx.Done():
+			return
+		}
+		if _, err := e.syncTable(ctx); err != nil && ctx.Err() == nil {
+			e.cfg.Logger.Warn("put a changed table in force", "error", err, "again_in", tableAgain)
+			again.Reset(tableAgain)
 		}
 	}
 }
@@ -179,20 +202,37 @@ func (e *Engine) ProxyStarted(ctx context.Context) error {
 	if err := e.waitReady(ctx); err != nil {
 		return err
 	}
-	e.table.mu.Lock()
+	if err := e.table.take(ctx); err != nil {
+		return err
+	}
 	e.table.known = false
-	e.table.mu.Unlock()
-	return e.syncTable(ctx)
+	e.table.give()
+	_, err := e.syncTable(ctx)
+	return err
 }
 
+// take waits for its turn.
+func (t *tableState) take(ctx context.Context) error {
+	select {
+	case t.lock <- struct{}{}:
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
+
+func (t *tableState) give() { <-t.lock }
+
 // syncTable puts the table in force that follows from the states and instances
-// as they are now, unless it is already.
-func (e *Engine) syncTable(ctx context.Context) error {
-	e.table.mu.Lock()
-	defer e.table.mu.Unlock()
+// as they are now, unless it is already, and returns it.
+func (e *Engine) syncTable(ctx context.Context) (proxy.Table, error) {
+	if err := e.table.take(ctx); err != nil {
+		return proxy.Table{}, err
+	}
+	defer e.table.give()
 	instances, err := e.cfg.Driver.List(ctx)
 	if err != nil {
-		return fmt.Errorf("list instances: %w", err)
+		return proxy.Table{}, fmt.Errorf("list instances: %w", err)
 	}
 	var states []State
 	for _, s := range e.all() {
@@ -200,23 +240,32 @@ func (e *Engine) syncTable(ctx context.Context) error {
 	}
 	t := tableOf(states, instances)
 	if e.table.known && reflect.DeepEqual(t, e.table.last) {
-		return nil
+		return t, nil
 	}
 	if !e.table.known {
-		stats, err := e.cfg.Traffic.Stats(ctx)
+		stats, err := e.stats(ctx)
 		if err != nil {
-			return fmt.Errorf("ask the proxy for its table: %w", err)
+			return proxy.Table{}, fmt.Errorf("ask the proxy for its table: %w", err)
 		}
 		e.table.version = stats.Table
 	}
 	next := t
 	next.Version = e.table.version + 1
+	ctx, cancel := context.WithTimeoutCause(ctx, applyTimeout, fmt.Errorf("the proxy did not answer within %s", applyTimeout))
+	defer cancel()
 	if err := e.cfg.Traffic.Apply(ctx, next); err != nil {
 		e.table.known = false
-		return fmt.Errorf("put table %d in force: %w", next.Version, err)
+		return proxy.Table{}, fmt.Errorf("put table %d in force: %w", next.Version, err)
 	}
 	e.table.version, e.table.last, e.table.known = next.Version, t, true
-	return nil
+	return t, nil
+}
+
+// stats reads the proxy's counters.
+func (e *Engine) stats(ctx context.Context) (proxy.Stats, error) {
+	ctx, cancel := context.WithTimeoutCause(ctx, statsTimeout, fmt.Errorf("the proxy did not answer within %s", statsTimeout))
+	defer cancel()
+	return e.cfg.Traffic.Stats(ctx)
 }
 
 // all returns the services in the order of their names.
@@ -229,6 +278,55 @@ func (e *Engine) all() []*service {
 		}
 		return 1
 	})
+}
+
+// service returns the service of that name, and makes it if need be.
+func (e *Engine) service(name string) *service {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	s := e.services[name]
+	if s == nil {
+		s = newService(e, name)
+		e.services[name] = s
+		select {
+		case e.added <- struct{}{}:
+		default:
+		}
+	}
+	return s
+}
+
+func (e *Engine) find(name string) *service {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.services[name]
+}
+
+// stateOf is the service's state, also of one that does not exist yet.
+func (e *Engine) stateOf(name string) State {
+	if s := e.find(name); s != nil {
+		return s.snapshot()
+	}
+	return State{Service: name}
+}
+
+// known returns a service that exists.
+func (e *Engine) known(ctx context.Context, name string) (*service, error) {
+	if err := e.waitReady(ctx); err != nil {
+		return nil, err
+	}
+	if s := e.find(name); s != nil {
+		return s, nil
+	}
+	hint := "deploy it first"
+	var names []string
+	for _, s := range e.all() {
+		names = append(names, s.name)
+	}
+	if len(names) > 0 {
+		hint = "there are " + strings.Join(names, ", ")
+	}
+	return nil, &Error{ProblemNotFound, fmt.Sprintf("there is no service %q", name), hint}
 }
 
 // waitReady blocks until the journal has been replayed.

@@ -31,6 +31,8 @@ type world struct {
 	dir     string
 	machine *drivertest.Machine
 	proxy   *proxy.Proxy
+	// traffic stands between the engine and the proxy, if it is set.
+	traffic Traffic
 	store   *artifact.Store
 
 	engine  *Engine
@@ -40,6 +42,7 @@ type world struct {
 
 	// crashAfter is the number of events after which the engine dies; 0 is never.
 	crashAfter int
+	mu         sync.Mutex
 	events     int
 }
 
@@ -71,8 +74,12 @@ func (w *world) start() {
 	}
 	ctx, stop := context.WithCancel(context.Background())
 	w.stop = stop
+	traffic := w.traffic
+	if traffic == nil {
+		traffic = w.proxy
+	}
 	w.engine = New(Config{
-		Journal: w.journal, Driver: drivertest.NewFake(w.machine), Traffic: w.proxy, Artifacts: w.store,
+		Journal: w.journal, Driver: drivertest.NewFake(w.machine), Traffic: traffic, Artifacts: w.store,
 		LookupEnv: os.LookupEnv, Logger: slog.New(slog.DiscardHandler), AfterAppend: w.afterAppend,
 	})
 	engine := w.engine
@@ -90,6 +97,8 @@ func (w *world) start() {
 
 // afterAppend lets the engine die: nothing is journalled from here on.
 func (w *world) afterAppend(Event) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
 	w.events++
 	if w.events == w.crashAfter {
 		w.stop()

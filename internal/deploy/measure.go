@@ -33,7 +33,7 @@ func (e *Engine) sample(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		}
-		stats, err := e.cfg.Traffic.Stats(ctx)
+		stats, err := e.stats(ctx)
 		if err != nil {
 			continue // The proxy is being started again; the next tick will tell.
 		}
@@ -67,13 +67,15 @@ func (s *samples) since(now proxy.Stats) (proxy.Stats, bool) {
 	return proxy.Stats{}, false
 }
 
+// measureDuring journals counters while a deployment is under way.
 func (s *service) measureDuring(ctx context.Context, stats proxy.Stats) {
-	st := s.snapshot()
-	d := st.Current()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	d := s.state.Current()
 	if d == nil {
 		return
 	}
-	if err := s.commit(ctx, d.Number, s.measured(stats, MomentDuring)); err != nil {
+	if err := s.commitLocked(ctx, entry{d.Number, s.measured(stats, MomentDuring)}); err != nil {
 		s.log.Warn("journal the counters", "error", err)
 	}
 }
@@ -81,7 +83,7 @@ func (s *service) measureDuring(ctx context.Context, stats proxy.Stats) {
 // measure reads the counters at a moment. Without a proxy that answers there is
 // nothing to journal, and the receipt says so.
 func (s *service) measure(ctx context.Context, moment Moment) []Body {
-	stats, err := s.e.cfg.Traffic.Stats(ctx)
+	stats, err := s.e.stats(ctx)
 	if err != nil {
 		s.log.Warn("the proxy's counters can't be read", "moment", moment, "error", err)
 		return nil
@@ -102,8 +104,21 @@ func (s *service) measureBegin(ctx context.Context) []Body {
 	return began
 }
 
+// measured leaves out the releases of earlier deployments, whose counters stand
+// still.
 func (s *service) measured(stats proxy.Stats, moment Moment) Measured {
-	return Measured{Moment: moment, Epoch: stats.Epoch, TakenAt: stats.At, Stats: serviceStats(stats, s.name)}
+	st := s.snapshot()
+	d := st.Current()
+	if d == nil {
+		d = st.queued()
+	}
+	svc := serviceStats(stats, s.name)
+	svc.Releases = slices.DeleteFunc(slices.Clone(svc.Releases), func(r proxy.ReleaseStats) bool {
+		_, runs := st.Running[r.ID]
+		ours := d != nil && (r.ID == d.Candidate || r.ID == d.Stable)
+		return r.ID != "" && !runs && !ours && r.InFlight == 0
+	})
+	return Measured{Moment: moment, Epoch: stats.Epoch, TakenAt: stats.At, Stats: svc}
 }
 
 func serviceStats(stats proxy.Stats, service string) proxy.ServiceStats {

@@ -12,24 +12,23 @@ import (
 // daemon needs some of it to start a proxy that has died.
 const shiftDeadline = 30 * time.Second
 
-// retireDeadline is added to a release's stop grace: after it a retirement is
-// given up and left to the next reconciliation.
+// retireDeadline is added to a release's stop grace: after it a deployment goes
+// on without the retirement, which the service's loop tries again later.
 const retireDeadline = 20 * time.Second
 
 // plan returns the steps that make a release the stable one, from the state as
 // it is. It is pure; what it returns is what a deployment does.
 func plan(s *State, candidate *Release) []Step {
-	var steps []Step
-	switch strategy := candidate.Spec.Strategy; {
-	case strategy.BlueGreen != nil:
-		steps = blueGreen(s, candidate, strategy.BlueGreen)
-	}
+	steps := blueGreen(s, candidate, candidate.Spec.Strategy.BlueGreen)
 	return append(steps, retireOthers(s, candidate.ID)...)
 }
 
 // planBack returns the steps that take the candidate back and leave stable with
 // all the traffic, from whatever point the deployment has come to.
 func planBack(s *State, d *Deployment) []Step {
+	if d.Candidate == d.Stable {
+		return nil
+	}
 	var steps []Step
 	candidate := s.Release(d.Candidate)
 	if d.hasBegun(StepShift) {
@@ -39,7 +38,7 @@ func planBack(s *State, d *Deployment) []Step {
 		}
 		steps = append(steps, shift(back), drain(candidate))
 	}
-	if _, runs := s.Running[d.Candidate]; runs && d.Candidate != d.Stable {
+	if _, runs := s.Running[d.Candidate]; runs && d.WarmUntil.IsZero() {
 		steps = append(steps, retire(candidate))
 	}
 	return steps

@@ -42,7 +42,8 @@ type Receipt struct {
 }
 
 // ReleaseReceipt counts what became of requests. Accepted plus Carried is the sum
-// of Answered, Lost, ClientGone, Rerouted and InFlight.
+// of Answered, Lost, ClientGone, Rerouted and InFlight, unless the proxy died in
+// the window: then Unknown says what is missing.
 type ReleaseReceipt struct {
 	Release string `json:"release,omitempty"`
 	// Accepted is the number of requests accepted in the window, Carried how
@@ -130,12 +131,15 @@ func receiptOf(service string, d Deployment, measured []Measured) Receipt {
 	if d.Began.IsZero() {
 		return r
 	}
+	// What was counted first may have been journalled last.
+	measured = slices.SortedStableFunc(slices.Values(measured), func(a, b Measured) int { return a.TakenAt.Compare(b.TakenAt) })
 	began := slices.IndexFunc(measured, func(m Measured) bool { return m.Moment == MomentBegan })
 	if began < 0 {
 		r.Unknown = append(r.Unknown, "the proxy could not be asked when the deployment began, so nothing was counted")
 		return r
 	}
-	if d.Phase.Final() && measured[len(measured)-1].Moment != MomentFinished {
+	finished := func(m Measured) bool { return m.Moment == MomentFinished }
+	if d.Phase.Final() && !slices.ContainsFunc(measured, finished) {
 		r.Unknown = append(r.Unknown, "the proxy could not be asked when the deployment ended; counts stop before")
 	}
 	r.count(measured[began:])

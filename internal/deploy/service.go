@@ -5,6 +5,7 @@ import (
 	"errors"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/segue-deploy/segue/internal/journal"
@@ -25,6 +26,8 @@ type service struct {
 	// it, so the state is always what the journal says.
 	mu    sync.Mutex
 	state State
+	// published is a copy of state for those who must not wait for a disk.
+	published atomic.Pointer[State]
 	// interrupt ends the step that is being done, if one is.
 	interrupt context.CancelCauseFunc
 }
@@ -34,12 +37,14 @@ type service struct {
 var errInterrupted = errors.New("interrupted by a command")
 
 func newService(e *Engine, name string) *service {
-	return &service{
+	s := &service{
 		e: e, name: name,
 		log:   e.cfg.Logger.With("service", name),
 		wake:  make(chan struct{}, 1),
 		state: State{Service: name},
 	}
+	s.publish()
+	return s
 }
 
 // run is the main loop: it decides, does, and decides again, until ctx ends. An
@@ -60,6 +65,7 @@ func (s *service) run(ctx context.Context) {
 		s.log.Error("stopped at this point, traffic stays as it is", "error", err, "again_in", backoff)
 		select {
 		case <-time.After(backoff):
+		case <-s.wake:
 		case <-ctx.Done():
 		}
 	}
@@ -116,11 +122,17 @@ func (s *service) finish(ctx context.Context, d *Deployment, phase Phase) error 
 	if !d.Began.IsZero() {
 		events = s.measure(ctx, MomentFinished)
 	}
-	if err := s.commit(ctx, d.Number, append(events, Finished{Phase: phase})...); err != nil {
-		return err
+	s.mu.Lock()
+	if phase == PhasePromoted && s.state.Deployment(d.Number).AbortRequested {
+		s.mu.Unlock()
+		return nil // The abort came first; what to do is decided anew.
 	}
-	s.collect(ctx)
-	return nil
+	err := s.commitLocked(ctx, entries(d.Number, append(events, Finished{Phase: phase}))...)
+	s.mu.Unlock()
+	if err == nil {
+		s.collect(ctx)
+	}
+	return err
 }
 
 // doStep does a step and journals its outcome. A step that a command interrupts,
@@ -179,9 +191,9 @@ func (s *service) effect(ctx context.Context, d *Deployment, i int) (Outcome, er
 	case StepVerify:
 		return s.verify(ctx, d, st)
 	case StepShift:
-		return s.shift(ctx, d, st)
+		return s.shift(ctx, st)
 	case StepBake:
-		return s.bake(ctx, st)
+		return s.bake(ctx, d, st)
 	case StepDrain:
 		return s.drain(ctx, st)
 	case StepRetire:
@@ -191,29 +203,43 @@ func (s *service) effect(ctx context.Context, d *Deployment, i int) (Outcome, er
 }
 
 // snapshot is the state as it is now.
-func (s *service) snapshot() State {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.state
+func (s *service) snapshot() State { return *s.published.Load() }
+
+// publish makes the state the one that snapshot returns. The caller holds mu.
+func (s *service) publish() {
+	st := s.state
+	s.published.Store(&st)
+}
+
+// entry is an event about to be journalled, of a deployment or, with number 0,
+// of none.
+type entry struct {
+	deployment int
+	body       Body
+}
+
+func entries(deployment int, bodies []Body) []entry {
+	var all []entry
+	for _, b := range bodies {
+		all = append(all, entry{deployment, b})
+	}
+	return all
 }
 
 // commit journals events and applies them.
 func (s *service) commit(ctx context.Context, deployment int, bodies ...Body) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.commitLocked(ctx, deployment, bodies...)
+	return s.commitLocked(ctx, entries(deployment, bodies)...)
 }
 
-// commitLocked is commit for a caller that holds mu. A daemon that is stopping
-// still journals what it has done.
-func (s *service) commitLocked(ctx context.Context, deployment int, bodies ...Body) error {
-	if len(bodies) == 0 {
-		return nil
-	}
+// commitLocked journals all entries or none, for a caller that holds mu. A daemon
+// that is stopping still journals what it has done.
+func (s *service) commitLocked(ctx context.Context, all ...entry) error {
 	now := time.Now()
 	var records []journal.Record
-	for _, b := range bodies {
-		r, err := Event{At: now, Service: s.name, Deployment: deployment, Body: b}.record()
+	for _, en := range all {
+		r, err := Event{At: now, Service: s.name, Deployment: en.deployment, Body: en.body}.record()
 		if err != nil {
 			return err
 		}
@@ -227,8 +253,9 @@ func (s *service) commitLocked(ctx context.Context, deployment int, bodies ...Bo
 		return err
 	}
 	for i, r := range records {
-		ev := Event{ID: r.ID, At: r.At, Service: r.Service, Deployment: r.Deployment, Body: bodies[i]}
+		ev := Event{ID: r.ID, At: r.At, Service: r.Service, Deployment: r.Deployment, Body: all[i].body}
 		s.state = s.state.apply(ev)
+		s.publish()
 		if s.e.cfg.AfterAppend != nil {
 			s.e.cfg.AfterAppend(ev)
 		}
@@ -244,10 +271,10 @@ func (s *service) note(ctx context.Context, deployment int, message string) {
 	}
 }
 
-// nudge makes the loop decide again and, if stop is set, ends the step that is
-// being done. The caller holds mu.
-func (s *service) nudgeLocked(stop bool) {
-	if stop && s.interrupt != nil {
+// nudgeLocked makes the loop decide again and, if the deployment under way is to
+// be aborted, ends the step that is being done. The caller holds mu.
+func (s *service) nudgeLocked() {
+	if d := s.state.Current(); s.interrupt != nil && d != nil && d.Phase == PhaseRunning && d.AbortRequested {
 		s.interrupt(errInterrupted)
 	}
 	select {

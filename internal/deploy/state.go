@@ -15,18 +15,28 @@ type State struct {
 	Service  string
 	Releases []Release
 	// Deployments are in the order of their numbers, from 1.
-	Deployments []Deployment
+	Deployments []*Deployment
 	// Stable is the release that has the traffic; empty before the first
 	// deployment is promoted.
 	Stable string
 	// Previous was stable before Stable was.
 	Previous string
-	// Weights is the split that is or should be in force.
+	// Weights is the split that was last known to be in force.
 	Weights map[string]int
+	// Shifting is the split that a shift is about to put in force; nil if none
+	// is. It counts as soon as there is somebody to take the traffic.
+	Shifting *Shifting
 	// Running are the releases whose instances should live.
 	Running map[string]Running
 	// LastEvent is the ID of the last event applied.
 	LastEvent int64
+}
+
+// Shifting is a split on its way into force.
+type Shifting struct {
+	Weights map[string]int
+	// Back: the candidate is being taken back.
+	Back bool
 }
 
 // Release is an immutable artifact and configuration of a service.
@@ -37,8 +47,8 @@ type Release struct {
 	Created  time.Time `json:"created"`
 	// Promotions counts how often it became stable.
 	Promotions int `json:"promotions"`
-	// Booted is how long the last start took until all instances were ready;
-	// 0 when that never happened.
+	// Booted is how long the last start from nothing took until all instances
+	// were ready; 0 when that never happened.
 	Booted time.Duration `json:"booted,omitempty"`
 	// Collected: its bytes are gone, it can't be deployed any more.
 	Collected bool `json:"collected,omitempty"`
@@ -49,6 +59,8 @@ type Running struct {
 	Instances int `json:"instances"`
 	// WarmUntil is when it is to be retired; zero for one in use.
 	WarmUntil time.Time `json:"warm_until,omitzero"`
+	// Booting: its start began from nothing.
+	Booting bool `json:"booting,omitempty"`
 	// Retiring: its end has begun and must be completed.
 	Retiring bool `json:"retiring,omitempty"`
 }
@@ -78,10 +90,13 @@ type Deployment struct {
 	ID        string `json:"id"`
 	Candidate string `json:"candidate"`
 	// Stable is the release that had the traffic when it began.
-	Stable   string      `json:"stable,omitempty"`
-	Rollback bool        `json:"rollback,omitempty"`
-	Phase    Phase       `json:"phase"`
-	Steps    []StepState `json:"steps,omitempty"`
+	Stable string `json:"stable,omitempty"`
+	// WarmUntil is when the candidate was to be retired, if it was warm when the
+	// deployment began.
+	WarmUntil time.Time   `json:"warm_until,omitzero"`
+	Rollback  bool        `json:"rollback,omitempty"`
+	Phase     Phase       `json:"phase"`
+	Steps     []StepState `json:"steps,omitempty"`
 	// Reason says why it was taken back or aborted.
 	Reason string `json:"reason,omitempty"`
 	// LogTail holds the last lines of the instance that failed it.
@@ -108,9 +123,9 @@ func (s *State) queued() *Deployment {
 }
 
 func (s *State) first(is func(Phase) bool) *Deployment {
-	for i := range s.Deployments {
-		if is(s.Deployments[i].Phase) {
-			return &s.Deployments[i]
+	for _, d := range s.Deployments {
+		if is(d.Phase) {
+			return d
 		}
 	}
 	return nil
@@ -131,7 +146,7 @@ func (s *State) Deployment(number int) *Deployment {
 	if number < 1 || number > len(s.Deployments) {
 		return nil
 	}
-	return &s.Deployments[number-1]
+	return s.Deployments[number-1]
 }
 
 // apply returns the state after an event. It is pure: the same state and event
@@ -143,7 +158,10 @@ func (s State) apply(e Event) State {
 		s.Service = e.Service
 		s.Releases = append(slices.Clone(s.Releases), Release{ID: b.Release, Artifact: b.Artifact, Spec: b.Spec, Created: e.At})
 	case Requested:
-		s.Deployments = append(slices.Clone(s.Deployments), Deployment{}.Apply(e))
+		d := Deployment{}.Apply(e)
+		s.Deployments = append(slices.Clone(s.Deployments), &d)
+	case Noted, Measured:
+		// For people and for receipts; they change nothing.
 	case Collected:
 		s.Releases = slices.Clone(s.Releases)
 		for _, id := range b.Releases {
@@ -170,12 +188,18 @@ func (s *State) applyToDeployment(e Event) {
 	}
 	after := d.Apply(e)
 	s.Deployments = slices.Clone(s.Deployments)
-	s.Deployments[e.Deployment-1] = after
+	s.Deployments[e.Deployment-1] = &after
 	switch b := e.Body.(type) {
+	case Began:
+		if r, runs := s.Running[d.Candidate]; runs && !r.Retiring {
+			after.WarmUntil = r.WarmUntil
+		}
 	case Intended:
-		s.intend(after.Steps[b.Step].Step)
+		s.intend(after.Steps[b.Step])
 	case Did:
 		s.did(after.Steps[b.Step])
+	case Failed, TurnedBack:
+		s.Shifting = nil
 	case Finished:
 		s.finish(after)
 	}
@@ -206,24 +230,34 @@ func (d Deployment) Apply(e Event) Deployment {
 		st := &d.Steps[b.Step]
 		st.Status, st.Ended = StepFailed, e.At
 		st.Outcome.Message = b.Reason
+		if st.Back && st.Kind == StepShift {
+			d.Reason += fmt.Sprintf("; %s could not take the traffic back (%s), so %s keeps it", d.Stable, b.Reason, d.Candidate)
+			break
+		}
 		d.LogTail = b.LogTail
 	case AbortRequested:
 		d.AbortRequested, d.AbortReason = true, abortReason(b)
 	case TurnedBack:
-		for i := range d.Steps {
-			if st := &d.Steps[i]; st.Status == StepPending || st.Status == StepRunning {
-				st.Status = StepSkipped
-			}
-		}
+		d.skip()
 		d.Phase, d.Reason = PhaseTakingBack, b.Reason
 		d.addSteps(b.Plan, true)
 	case Finished:
 		d.Phase, d.Finished = b.Phase, e.At
+		d.skip()
 		if b.Phase == PhaseAborted && d.Reason == "" {
 			d.Reason = d.AbortReason
 		}
 	}
 	return d
+}
+
+// skip marks the steps that will not be done any more.
+func (d *Deployment) skip() {
+	for i := range d.Steps {
+		if st := &d.Steps[i]; st.Status == StepPending || st.Status == StepRunning {
+			st.Status = StepSkipped
+		}
+	}
 }
 
 func (d *Deployment) addSteps(plan []Step, back bool) {
@@ -234,12 +268,14 @@ func (d *Deployment) addSteps(plan []Step, back bool) {
 
 // intend applies what a step is about to do, so that a crash in the middle of it
 // finds the state that it was leading to.
-func (s *State) intend(st Step) {
+func (s *State) intend(st StepState) {
 	switch st.Kind {
 	case StepStart:
-		s.setRunning(st.Release, func(r *Running) { *r = Running{Instances: st.Instances} })
+		running, runs := s.Running[st.Release]
+		booting := !runs || running.Retiring || running.Booting
+		s.setRunning(st.Release, func(r *Running) { *r = Running{Instances: st.Instances, Booting: booting} })
 	case StepShift:
-		s.Weights = maps.Clone(st.Weights)
+		s.Shifting = &Shifting{Weights: st.Weights, Back: st.Back}
 	case StepRetire:
 		s.setRunning(st.Release, func(r *Running) { r.Retiring = true })
 	}
@@ -249,19 +285,26 @@ func (s *State) did(st StepState) {
 	switch st.Kind {
 	case StepRetire:
 		s.stopRunning(st.Release)
+	case StepShift:
+		s.Weights, s.Shifting = st.Weights, nil
 	case StepStart:
-		s.Releases = slices.Clone(s.Releases)
-		if r := s.Release(st.Release); r != nil {
-			r.Booted = st.Ended.Sub(st.Began)
+		if !s.Running[st.Release].Booting {
+			return
 		}
+		s.setRunning(st.Release, func(r *Running) { r.Booting = false })
+		s.Releases = slices.Clone(s.Releases)
+		s.Release(st.Release).Booted = st.Ended.Sub(st.Began)
 	}
 }
 
 // finish applies the end of a deployment. A promoted candidate is stable from
 // here on, and what was stable stays warm for the time that the candidate's spec
-// gives it.
+// gives it. A candidate that was warm before and is not promoted is warm again.
 func (s *State) finish(d Deployment) {
 	if d.Phase != PhasePromoted {
+		if _, runs := s.Running[d.Candidate]; runs && !d.WarmUntil.IsZero() && s.Weights[d.Candidate] == 0 {
+			s.setRunning(d.Candidate, func(r *Running) { r.WarmUntil = d.WarmUntil })
+		}
 		return
 	}
 	s.Releases = slices.Clone(s.Releases)

@@ -83,7 +83,7 @@ func (e *Engine) Status(ctx context.Context, name string) (ServiceStatus, error)
 		return ServiceStatus{}, fmt.Errorf("list instances: %w", err)
 	}
 	status := statusOf(s.snapshot(), instances)
-	if stats, err := e.cfg.Traffic.Stats(ctx); err == nil {
+	if stats, err := e.stats(ctx); err == nil {
 		traffic := serviceStats(stats, name)
 		status.Traffic = &traffic
 	} else {
@@ -115,7 +115,11 @@ func (e *Engine) History(ctx context.Context, name string) ([]Release, []Deploym
 		return nil, nil, err
 	}
 	st := s.snapshot()
-	return st.Releases, st.Deployments, nil
+	var deployments []Deployment
+	for _, d := range st.Deployments {
+		deployments = append(deployments, *d)
+	}
+	return st.Releases, deployments, nil
 }
 
 // Deployment returns one deployment; number 0 is the last.
@@ -137,9 +141,9 @@ func (e *Engine) Deployment(ctx context.Context, name string, number int) (Deplo
 
 // statusOf is pure.
 func statusOf(s State, instances []driver.Instance) ServiceStatus {
-	status := ServiceStatus{Service: s.Service, Stable: s.Stable, WayBack: wayBack(&s), Releases: []ReleaseStatus{}}
+	status := ServiceStatus{Service: s.Service, Stable: s.Stable, WayBack: wayBack(&s, instances), Releases: []ReleaseStatus{}}
 	if status.Deployment = s.Current(); status.Deployment == nil && len(s.Deployments) > 0 {
-		status.Deployment = &s.Deployments[len(s.Deployments)-1]
+		status.Deployment = s.Deployments[len(s.Deployments)-1]
 	}
 	for _, d := range s.Deployments {
 		if d.Phase == PhaseQueued {
@@ -169,20 +173,20 @@ func (s *State) role(release string) Role {
 		return RoleRetiring
 	case release == s.Stable:
 		return RoleStable
-	case d != nil && release == d.Candidate:
+	case d != nil && release == d.Candidate, s.Weights[release] > 0:
 		return RoleCandidate
 	}
 	return RoleWarm
 }
 
-func wayBack(s *State) WayBack {
+func wayBack(s *State, instances []driver.Instance) WayBack {
 	if err := s.refusesRollback(s.Previous); err != nil {
 		return WayBack{Refused: err.Message}
 	}
 	w := WayBack{Release: s.Previous}
-	if running, ok := s.Running[s.Previous]; ok && !running.Retiring {
-		w.Instant = true
-	} else {
+	running, runs := s.Running[s.Previous]
+	w.Instant = runs && !running.Retiring && ready(instancesOf(s.Service, s.Previous, instances)) >= running.Instances
+	if !w.Instant {
 		w.Boot = s.Release(s.Previous).Booted
 	}
 	return w

@@ -43,8 +43,9 @@ type Step struct {
 	Weights map[string]int `json:"weights,omitempty"`
 	// For is how long a bake watches.
 	For spec.Duration `json:"for,omitempty"`
-	// Deadline is the longest that the step may take; at the deadline a drain
-	// cuts what is left and every other step fails.
+	// Deadline is the longest that the step may take, beside a bake, which has
+	// For. At the deadline a drain cuts what is left, and other steps fail; a
+	// verify has one for each of its tests, of which this is the sum.
 	Deadline spec.Duration `json:"deadline,omitempty"`
 }
 

@@ -3,9 +3,11 @@ package deploy
 import (
 	"context"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/segue-deploy/segue/internal/driver"
+	"github.com/segue-deploy/segue/internal/journal"
 	"github.com/segue-deploy/segue/internal/proxy"
 	"github.com/segue-deploy/segue/internal/spec"
 )
@@ -16,11 +18,15 @@ const bakeTick = 250 * time.Millisecond
 // bake watches a release under traffic. It fails when an instance dies or stops
 // being healthy, or when too many of its answers are errors. Its time counts from
 // its intent: the daemon's absence is part of it.
-func (s *service) bake(ctx context.Context, st StepState) (Outcome, error) {
+func (s *service) bake(ctx context.Context, d *Deployment, st StepState) (Outcome, error) {
 	state := s.snapshot()
 	settings := state.Release(st.Release).Spec.Strategy.BlueGreen
 	end := st.Began.Add(time.Duration(st.For))
+	patience := end.Add(time.Duration(state.Release(st.Release).Spec.Health.StartDeadline))
 	watch := bakeWatch{settings: settings, restarts: map[string]int{}}
+	if err := s.lookBack(ctx, d, &watch, st.Release); err != nil {
+		return Outcome{}, err
+	}
 	changes := s.e.cfg.Driver.Watch(ctx)
 	tick := time.NewTicker(bakeTick)
 	defer tick.Stop()
@@ -33,13 +39,18 @@ func (s *service) bake(ctx context.Context, st StepState) (Outcome, error) {
 			return Outcome{}, err
 		}
 		// A proxy that does not answer just now counts nothing either.
-		if stats, err := s.e.cfg.Traffic.Stats(ctx); err == nil {
-			if err := watch.counters(stats, s.name, st.Release); err != nil {
+		if stats, err := s.e.stats(ctx); err == nil {
+			if err := watch.counters(stats.Epoch, serviceStats(stats, s.name), st.Release); err != nil {
 				return Outcome{}, err
 			}
 		}
-		if !time.Now().Before(end) {
+		now, all := time.Now(), ready(instances) >= state.Running[st.Release].Instances
+		if !now.Before(end) && all {
 			return Outcome{Message: watch.String()}, nil
+		}
+		if now.After(patience) {
+			return Outcome{}, fmt.Errorf("at the end of the bake only %d of %s of %s were ready",
+				ready(instances), plural(state.Running[st.Release].Instances, "instance"), st.Release)
 		}
 		select {
 		case <-tick.C:
@@ -48,6 +59,29 @@ func (s *service) bake(ctx context.Context, st StepState) (Outcome, error) {
 			return Outcome{}, context.Cause(ctx)
 		}
 	}
+}
+
+// lookBack begins with what the proxy had counted when the shift was in force, as
+// the journal knows, so that nothing which happened while no daemon looked goes
+// unseen.
+func (s *service) lookBack(ctx context.Context, d *Deployment, watch *bakeWatch, release string) error {
+	records, err := s.e.cfg.Journal.Read(ctx, journal.Filter{Service: s.name, Deployment: d.Number})
+	if err != nil {
+		return err
+	}
+	for _, r := range slices.Backward(records) {
+		if r.Kind != (Measured{}).kind() {
+			continue
+		}
+		ev, err := eventOf(r)
+		if err != nil {
+			return err
+		}
+		if m := ev.Body.(Measured); m.Moment == MomentShifted {
+			return watch.counters(m.Epoch, m.Stats, release)
+		}
+	}
+	return nil
 }
 
 // bakeWatch is what a bake has seen so far.
@@ -88,11 +122,11 @@ func (w *bakeWatch) instances(instances []driver.Instance, since time.Time) erro
 }
 
 // counters fails when the share of bad answers is over the limit.
-func (w *bakeWatch) counters(stats proxy.Stats, service, release string) error {
-	now := countsOf(stats, service, release)
-	if stats.Epoch != w.epoch {
+func (w *bakeWatch) counters(epoch string, stats proxy.ServiceStats, release string) error {
+	now := countsOf(releaseOf(stats, release))
+	if epoch != w.epoch {
 		first := w.epoch == ""
-		w.epoch, w.sum, w.base = stats.Epoch, w.sum.plus(w.now), counts{}
+		w.epoch, w.sum, w.base = epoch, w.sum.plus(w.now), counts{}
 		if first {
 			w.base = now
 		}
@@ -118,8 +152,7 @@ func (w *bakeWatch) String() string {
 
 // countsOf are a release's answers since the proxy's epoch began. Bad are those
 // of class 5xx and those that the release did not complete.
-func countsOf(stats proxy.Stats, service, release string) counts {
-	r := releaseOf(serviceStats(stats, service), release)
+func countsOf(r proxy.ReleaseStats) counts {
 	var c counts
 	for class, n := range r.Answered {
 		c.total += n

@@ -32,7 +32,7 @@ func TestBakeCounters(t *testing.T) {
 			w := bakeWatch{settings: settings}
 			var err error
 			for _, s := range test.stats {
-				if err = w.counters(s, "web", "r2"); err != nil {
+				if err = w.counters(s.Epoch, serviceStats(s, "web"), "r2"); err != nil {
 					break
 				}
 			}

@@ -13,7 +13,7 @@ func (s *service) retire(ctx context.Context, release string, deadline time.Dura
 	ctx, cancel := context.WithTimeoutCause(ctx, deadline, fmt.Errorf("instances of %s still live after %s", release, deadline))
 	defer cancel()
 	// Without a proxy there is nobody to tell.
-	if err := s.e.syncTable(ctx); err != nil {
+	if _, err := s.e.syncTable(ctx); err != nil {
 		s.log.Warn("retire without the proxy's acknowledgement", "release", release, "error", err)
 	}
 	if err := s.e.cfg.Driver.Remove(ctx, s.name, release); err != nil {

@@ -2,6 +2,7 @@ package deploy
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -12,55 +13,85 @@ import (
 // answer; the daemon starts another one meanwhile.
 const shiftRetry = 200 * time.Millisecond
 
-// shift returns when the weights that its intent has put in the state are in
-// force. On the way back it doesn't give up: nothing may be stopped before stable
-// has all the traffic.
-func (s *service) shift(ctx context.Context, d *Deployment, st StepState) (Outcome, error) {
+// shift returns when the split that its intent has named is in force. On the way
+// back it also waits for stable to be there, for as long as an instance of it may
+// take to start: traffic is not moved to where nobody answers.
+func (s *service) shift(ctx context.Context, st StepState) (Outcome, error) {
 	began := time.Now()
-	if !st.Back {
-		if err := s.mayShift(ctx, st); err != nil {
-			return Outcome{}, err
-		}
+	deadline := time.Duration(st.Deadline)
+	if st.Back {
+		deadline += s.longestStart(st.Weights)
 	}
-	for told := false; ; {
-		err := s.e.syncTable(ctx)
+	for {
+		err := s.tryShift(ctx, st)
 		if err == nil {
 			return Outcome{Message: "in force after " + rough(time.Since(began))}, nil
 		}
-		late := time.Since(began) > time.Duration(st.Deadline)
-		if late && !st.Back {
-			return Outcome{}, err
+		if ctx.Err() != nil {
+			return Outcome{}, context.Cause(ctx)
 		}
-		if late && !told {
-			told = true
-			s.note(ctx, d.Number, fmt.Sprintf("the proxy does not take the table: %v; trying on, since nothing may be stopped before", err))
+		if _, final := errors.AsType[*instanceError](err); final && !st.Back || time.Since(began) > deadline {
+			return Outcome{}, err
 		}
 		select {
 		case <-time.After(shiftRetry):
 		case <-ctx.Done():
-			return Outcome{}, context.Cause(ctx)
 		}
 	}
 }
 
-// mayShift refuses to move traffic to instances that are not there any more.
-func (s *service) mayShift(ctx context.Context, st StepState) error {
+// tryShift fails if somebody who is to get traffic is not there, or if the proxy
+// does not take the table.
+func (s *service) tryShift(ctx context.Context, st StepState) error {
+	instances, err := s.e.cfg.Driver.List(ctx)
+	if err != nil {
+		return fmt.Errorf("list instances: %w", err)
+	}
 	state := s.snapshot()
-	for release, weight := range st.Weights {
-		instances, err := s.instances(ctx, release)
-		if err != nil {
-			return err
-		}
-		if want := state.Running[release].Instances; weight > 0 && ready(instances) < want {
-			for _, in := range instances {
-				if in.Message != "" {
-					return &instanceError{in.ID, in.Message}
-				}
-			}
-			return fmt.Errorf("only %d of %s of %s are ready", ready(instances), plural(want, "instance"), release)
-		}
+	if err := state.mayShift(instances); err != nil {
+		return err
+	}
+	table, err := s.e.syncTable(ctx)
+	if err != nil {
+		return err
+	}
+	// An instance may have ended since it was looked at.
+	if !splitIs(table, s.name, st.Weights) {
+		return errors.New("an instance ended during the shift")
 	}
 	return nil
+}
+
+// splitIs says whether a table gives a service's releases these weights.
+func splitIs(t proxy.Table, service string, weights map[string]int) bool {
+	sum := 0
+	for _, svc := range t.Services {
+		if svc.Name != service {
+			continue
+		}
+		for _, r := range svc.Releases {
+			if r.Weight != weights[r.ID] {
+				return false
+			}
+			sum += r.Weight
+		}
+	}
+	want := 0
+	for _, w := range weights {
+		want += w
+	}
+	return sum == want
+}
+
+// longestStart is how long instances may take to start of those that are to get
+// traffic.
+func (s *service) longestStart(weights map[string]int) time.Duration {
+	state := s.snapshot()
+	var longest time.Duration
+	for release := range weights {
+		longest = max(longest, time.Duration(state.Release(release).Spec.Health.StartDeadline))
+	}
+	return longest
 }
 
 // drain returns when nothing is in flight on a release that gets no new
@@ -69,7 +100,7 @@ func (s *service) drain(ctx context.Context, st StepState) (Outcome, error) {
 	began := time.Now()
 	for {
 		left := max(0, time.Duration(st.Deadline)-time.Since(st.Began))
-		result, err := s.e.cfg.Traffic.Drain(ctx, s.name, st.Release, left)
+		result, err := s.drainOnce(ctx, st.Release, left)
 		switch {
 		case err == nil:
 			return Outcome{Message: drainMessage(result), Drain: &result}, nil
@@ -81,8 +112,15 @@ func (s *service) drain(ctx context.Context, st StepState) (Outcome, error) {
 		select {
 		case <-time.After(shiftRetry):
 		case <-ctx.Done():
+			return Outcome{}, context.Cause(ctx)
 		}
 	}
+}
+
+func (s *service) drainOnce(ctx context.Context, release string, left time.Duration) (proxy.DrainResult, error) {
+	ctx, cancel := context.WithTimeoutCause(ctx, left+applyTimeout, errors.New("the proxy did not answer at the deadline"))
+	defer cancel()
+	return s.e.cfg.Traffic.Drain(ctx, s.name, release, left)
 }
 
 func drainMessage(r proxy.DrainResult) string {

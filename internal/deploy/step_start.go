@@ -37,47 +37,52 @@ func (s *service) start(ctx context.Context, d *Deployment, st StepState) (Outco
 	if err != nil {
 		return Outcome{}, err
 	}
-	if err := s.clearGround(ctx, &state, st.Release); err != nil {
-		return Outcome{}, err
-	}
 	ctx, cancel := context.WithTimeoutCause(ctx, time.Duration(st.Deadline)+startMargin,
 		fmt.Errorf("not all instances of %s were ready within %s", st.Release, time.Duration(st.Deadline)))
 	defer cancel()
-	changes := s.e.cfg.Driver.Watch(ctx)
+	if err := s.clearGround(ctx, &state, st.Release); err != nil {
+		return Outcome{}, err
+	}
 	if err := s.e.cfg.Driver.Ensure(ctx, r, st.Instances); err != nil {
 		return Outcome{}, err
 	}
-	return s.awaitReady(ctx, d, st, changes)
+	if err := s.awaitReady(ctx, d, st.Release, st.Instances); err != nil {
+		return Outcome{}, err
+	}
+	return Outcome{Message: plural(st.Instances, "instance") + " ready"}, nil
 }
 
 // awaitReady follows the instances until all are ready or one is given up, and
 // notes each that becomes ready.
-func (s *service) awaitReady(ctx context.Context, d *Deployment, st StepState, changes <-chan struct{}) (Outcome, error) {
+func (s *service) awaitReady(ctx context.Context, d *Deployment, release string, want int) error {
+	changes := s.e.cfg.Driver.Watch(ctx)
 	noted := map[string]bool{}
 	for first := true; ; first = false {
-		instances, err := s.instances(ctx, st.Release)
+		instances, err := s.instances(context.WithoutCancel(ctx), release)
 		if err != nil {
-			return Outcome{}, err
+			return err
 		}
 		for _, in := range instances {
 			if in.State == driver.Failed {
-				return Outcome{}, &instanceError{in.ID, in.Message}
+				return &instanceError{in.ID, in.Message}
 			}
 			if in.State == driver.Ready && !noted[in.ID] {
 				noted[in.ID] = true
 				if first {
 					continue // It was warm, which is no news.
 				}
-				s.note(ctx, d.Number, fmt.Sprintf("%s is ready (%d of %d)", in.ID, len(noted), st.Instances))
+				s.note(ctx, d.Number, fmt.Sprintf("%s is ready (%d of %d)", in.ID, len(noted), want))
 			}
 		}
-		if ready(instances) >= st.Instances {
-			return Outcome{Message: plural(st.Instances, "instance") + " ready"}, nil
+		if ready(instances) >= want {
+			return nil
 		}
 		select {
 		case <-changes:
 		case <-ctx.Done():
-			return Outcome{}, whyNotReady(ctx, instances)
+		}
+		if ctx.Err() != nil {
+			return whyNotReady(ctx, instances)
 		}
 	}
 }
@@ -124,7 +129,7 @@ func (s *service) ensureRunning(ctx context.Context) {
 		}
 		r, err := s.e.driverRelease(&state, id)
 		if err == nil {
-			err = s.e.cfg.Driver.Ensure(ctx, r, running.Instances)
+			err = s.ensure(ctx, r, running.Instances)
 		}
 		if err != nil && ctx.Err() == nil {
 			s.ensured = false
@@ -133,15 +138,21 @@ func (s *service) ensureRunning(ctx context.Context) {
 	}
 }
 
+// ensure is the driver's, bounded: an instance that does not stop must not hold up
+// what else there is to do for the service.
+func (s *service) ensure(ctx context.Context, r driver.Release, n int) error {
+	ctx, cancel := context.WithTimeout(ctx, r.StopGrace+retireDeadline)
+	defer cancel()
+	return s.e.cfg.Driver.Ensure(ctx, r, n)
+}
+
 // instances are the release's, as the driver sees them.
 func (s *service) instances(ctx context.Context, release string) ([]driver.Instance, error) {
 	all, err := s.e.cfg.Driver.List(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("list instances: %w", err)
 	}
-	return slices.DeleteFunc(slices.Clone(all), func(in driver.Instance) bool {
-		return in.Service != s.name || in.Release != release
-	}), nil
+	return instancesOf(s.name, release, all), nil
 }
 
 func ready(instances []driver.Instance) int {

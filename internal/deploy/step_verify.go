@@ -22,7 +22,7 @@ const smokeBodyLimit = 1 << 20
 func (s *service) verify(ctx context.Context, d *Deployment, st StepState) (Outcome, error) {
 	state := s.snapshot()
 	tests := state.Release(st.Release).Spec.Smoke
-	instances, err := s.instances(ctx, st.Release)
+	instances, err := s.readyInstances(ctx, d, &state, st.Release)
 	if err != nil {
 		return Outcome{}, err
 	}
@@ -33,6 +33,18 @@ func (s *service) verify(ctx context.Context, d *Deployment, st StepState) (Outc
 		s.note(ctx, d.Number, fmt.Sprintf("smoke test %d of %d passed", i+1, len(tests)))
 	}
 	return Outcome{Message: plural(len(tests), "smoke test") + " passed"}, nil
+}
+
+// readyInstances waits for all instances of a release to be ready. They are,
+// unless the machine was started anew since the start step.
+func (s *service) readyInstances(ctx context.Context, d *Deployment, state *State, release string) ([]driver.Instance, error) {
+	limit := time.Duration(state.Release(release).Spec.Health.StartDeadline)
+	ctx, cancel := context.WithTimeoutCause(ctx, limit, fmt.Errorf("not all instances of %s were ready within %s", release, limit))
+	defer cancel()
+	if err := s.awaitReady(ctx, d, release, state.Running[release].Instances); err != nil {
+		return nil, err
+	}
+	return s.instances(ctx, release)
 }
 
 func (s *service) smoke(ctx context.Context, state *State, release string, test spec.Smoke, instances []driver.Instance) error {

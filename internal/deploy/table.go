@@ -1,6 +1,7 @@
 package deploy
 
 import (
+	"fmt"
 	"maps"
 	"slices"
 
@@ -16,7 +17,8 @@ func tableOf(states []State, instances []driver.Instance) proxy.Table {
 	var t proxy.Table
 	for i := range states {
 		s := &states[i]
-		routing := s.routing()
+		weights := s.weights(instances)
+		routing := s.routing(weights)
 		if routing == nil {
 			continue
 		}
@@ -27,7 +29,7 @@ func tableOf(states []State, instances []driver.Instance) proxy.Table {
 			}
 			svc.Releases = append(svc.Releases, proxy.Release{
 				ID:        id,
-				Weight:    s.Weights[id],
+				Weight:    weights[id],
 				Health:    checkOf(s.Release(id).Spec.Health),
 				Upstreams: upstreamsOf(s.Service, id, instances),
 			})
@@ -43,12 +45,46 @@ func tableOf(states []State, instances []driver.Instance) proxy.Table {
 	return t
 }
 
+// weights is the split to be in force. One that a shift intends counts only when
+// those who are to get traffic can take it: a crash may have come in between.
+func (s *State) weights(instances []driver.Instance) map[string]int {
+	if s.Shifting != nil && s.mayShift(instances) == nil {
+		return s.Shifting.Weights
+	}
+	return s.Weights
+}
+
+// mayShift says what stands in the way of the intended split. A candidate must
+// be there with all its instances; stable, on the way back, with one.
+func (s *State) mayShift(instances []driver.Instance) error {
+	for _, release := range slices.Sorted(maps.Keys(s.Shifting.Weights)) {
+		want := s.Running[release].Instances
+		if s.Shifting.Back {
+			want = 1
+		}
+		if s.Shifting.Weights[release] == 0 {
+			continue
+		}
+		all := instancesOf(s.Service, release, instances)
+		if ready(all) >= want {
+			continue
+		}
+		for _, in := range all {
+			if in.State != driver.Ready && in.Message != "" {
+				return &instanceError{in.ID, in.Message}
+			}
+		}
+		return fmt.Errorf("%d of %s of %s ready", ready(all), plural(want, "instance"), release)
+	}
+	return nil
+}
+
 // routing is the release whose hosts and paths are the service's: the one with
-// the most traffic, and before there is any, the candidate.
-func (s *State) routing() *Release {
-	var best string
-	for _, id := range slices.Sorted(maps.Keys(s.Running)) {
-		if best == "" || s.Weights[id] > s.Weights[best] {
+// the most traffic. A release without traffic needs no route.
+func (s *State) routing(weights map[string]int) *Release {
+	best := ""
+	for _, id := range slices.Sorted(maps.Keys(weights)) {
+		if weights[id] > weights[best] {
 			best = id
 		}
 	}
@@ -61,8 +97,8 @@ func (s *State) routing() *Release {
 func upstreamsOf(service, release string, instances []driver.Instance) []proxy.Upstream {
 	for _, state := range []driver.State{driver.Ready, driver.Unready} {
 		var ups []proxy.Upstream
-		for _, in := range instances {
-			if in.Service == service && in.Release == release && in.State == state {
+		for _, in := range instancesOf(service, release, instances) {
+			if in.State == state {
 				ups = append(ups, proxy.Upstream{ID: in.ID, Target: in.Target})
 			}
 		}
@@ -71,6 +107,12 @@ func upstreamsOf(service, release string, instances []driver.Instance) []proxy.U
 		}
 	}
 	return nil
+}
+
+func instancesOf(service, release string, all []driver.Instance) []driver.Instance {
+	return slices.DeleteFunc(slices.Clone(all), func(in driver.Instance) bool {
+		return in.Service != service || in.Release != release
+	})
 }
 
 func checkOf(h spec.Health) *health.Check {
