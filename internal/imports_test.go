@@ -30,7 +30,7 @@ func allowed() map[string][]string {
 }
 
 // TestImports holds the direction of imports. Tests may also import what they
-// test against: the driver suite and its fake.
+// test against: the driver suite and its fake, a real journal and proxy.
 func TestImports(t *testing.T) {
 	rules := allowed()
 	files := 0
@@ -56,7 +56,7 @@ func TestImports(t *testing.T) {
 		}
 		may := rules[pkg]
 		if strings.HasSuffix(path, "_test.go") {
-			may = append(slices.Clone(may), pkg, "internal/driver/drivertest")
+			may = append(slices.Clone(may), pkg, "internal/driver/drivertest", "internal/journal", "internal/proxy")
 		}
 		if !strings.HasPrefix(pkg, "internal/") && pkg != "cmd/segue" {
 			// Programs for tests, demos and examples stand outside, as users do.

@@ -113,6 +113,16 @@ func newRoot() *cobra.Command {
 	return root
 }
 
+// atMost allows up to n arguments.
+func atMost(n int) cobra.PositionalArgs {
+	return func(cmd *cobra.Command, args []string) error {
+		if len(args) <= n {
+			return nil
+		}
+		return fmt.Errorf("%q is one argument too many; usage: %s", args[n], cmd.UseLine())
+	}
+}
+
 // client is of the daemon of the state directory.
 func (o *options) client() *api.Client { return api.NewClient(filepath.Join(o.stateDir, "segue.sock")) }
 

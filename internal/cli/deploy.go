@@ -42,7 +42,7 @@ func newDeploy(o *options) *cobra.Command {
 		Long: "Make a new release of the artifact (a file or directory; by default the one that segue.yaml\n" +
 			"names) and put it in place.\n\n" +
 			"Exit codes: 0 promoted, 1 error in use, 2 failed and taken back, 3 aborted, 4 not waited for.",
-		Args: cobra.MaximumNArgs(1),
+		Args: atMost(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			asJSON, err := o.json()
 			if err != nil {

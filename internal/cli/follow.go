@@ -65,15 +65,10 @@ func follow(cmd *cobra.Command, client *api.Client, service string, d api.Deploy
 
 // leave says what goes on without being waited for.
 func leave(out io.Writer, service string, d api.Deployment, asJSON bool) error {
-	switch {
-	case asJSON:
-		if err := printJSON(out, d); err != nil {
-			return err
-		}
-	case d.Phase == api.PhaseQueued && d.Number > 1:
-		fmt.Fprintf(out, "%s of %s (%s) begins when its turn comes; 'segue status' shows how far it is\n", d.ID, service, d.Candidate)
-	default:
+	if !asJSON {
 		fmt.Fprintf(out, "%s of %s: %s is on its way in; 'segue status' shows how far it is\n", d.ID, service, d.Candidate)
+	} else if err := printJSON(out, d); err != nil {
+		return err
 	}
 	return &exitError{exitGoesOn}
 }
@@ -153,7 +148,7 @@ func describe(service string, ev api.Event, d api.Deployment) []string {
 		for _, l := range plain("FAILED: " + b.Reason) {
 			lines = append(lines, "      "+l)
 		}
-		return append(lines, tailLines(b.LogTail)...)
+		return append(lines, tailLines(b.LogTail, "      ")...)
 	case api.AbortRequested:
 		return []string{oneLine(d.AbortReason)}
 	case api.TurnedBack:
@@ -198,13 +193,14 @@ func stepNumber(d api.Deployment, i int) string {
 	return fmt.Sprintf("%d/%d ", i+1, total)
 }
 
-func tailLines(tail []string) []string {
+// tailLines are the last lines of the instance that is to blame.
+func tailLines(tail []string, indent string) []string {
 	if len(tail) == 0 {
 		return nil
 	}
-	lines := []string{"      its last lines:"}
+	lines := []string{indent + "its last lines:"}
 	for _, l := range tail {
-		lines = append(lines, "      | "+plainLine(l))
+		lines = append(lines, indent+"| "+plainLine(l))
 	}
 	return lines
 }

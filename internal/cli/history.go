@@ -15,7 +15,7 @@ func newHistory(o *options) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "history",
 		Short: "List a service's deployments and releases",
-		Args:  cobra.NoArgs,
+		Args:  atMost(0),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			asJSON, err := o.json()
 			if err != nil {
@@ -42,7 +42,7 @@ func newHistory(o *options) *cobra.Command {
 
 func printHistory(out io.Writer, h api.History) error {
 	w := tabwriter.NewWriter(out, 2, 8, 2, ' ', 0)
-	fmt.Fprintln(w, "DEPLOYMENT\tRELEASE\tFROM\tREQUESTED\tTOOK\tBY\tWHY\tEND\t")
+	fmt.Fprintln(w, "DEPLOYMENT\tRELEASE\tFROM\tREQUESTED\tTOOK\tBY\tWHY\tEND")
 	for _, d := range h.Deployments {
 		candidate := d.Candidate
 		if d.Rollback {
@@ -52,7 +52,7 @@ func printHistory(out io.Writer, h api.History) error {
 		if !d.Finished.IsZero() {
 			took = rough(d.Finished.Sub(d.Requested))
 		}
-		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s%s\t\n", d.ID, candidate, dash(d.Stable),
+		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s%s\n", d.ID, candidate, dash(d.Stable),
 			d.Requested.Local().Format(time.DateTime), dash(took), dash(d.By), dash(oneLine(d.Why)), d.Phase, because(d.Reason))
 	}
 	if err := w.Flush(); err != nil {
@@ -60,7 +60,7 @@ func printHistory(out io.Writer, h api.History) error {
 	}
 	fmt.Fprintln(out)
 	w = tabwriter.NewWriter(out, 2, 8, 2, ' ', 0)
-	fmt.Fprintln(w, "RELEASE\tPROMOTED\tBOOT\tCREATED\tARTIFACT\t")
+	fmt.Fprintln(w, "RELEASE\tPROMOTED\tBOOT\tCREATED\tARTIFACT")
 	for _, r := range h.Releases {
 		where := short(r.Artifact)
 		if r.Collected {
@@ -70,7 +70,7 @@ func printHistory(out io.Writer, h api.History) error {
 		if r.Booted > 0 {
 			boot = rough(r.Booted)
 		}
-		fmt.Fprintf(w, "%s\t%d×\t%s\t%s\t%s\t\n", r.ID, r.Promotions, boot, r.Created.Local().Format(time.DateTime), where)
+		fmt.Fprintf(w, "%s\t%d×\t%s\t%s\t%s\n", r.ID, r.Promotions, boot, r.Created.Local().Format(time.DateTime), where)
 	}
 	return w.Flush()
 }

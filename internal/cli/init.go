@@ -17,7 +17,7 @@ func newInit() *cobra.Command {
 	return &cobra.Command{
 		Use:   "init [SERVICE]",
 		Short: "Write a commented segue.yaml into this directory",
-		Args:  cobra.MaximumNArgs(1),
+		Args:  atMost(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			service := serviceFromDir()
 			if len(args) == 1 {

@@ -106,14 +106,17 @@ func (v *liveView) change(f func(*liveState)) {
 	if up := rows(v.drawn, width); up > 0 {
 		fmt.Fprintf(&b, "\x1b[%dA", up)
 	}
-	b.WriteString("\r\x1b[J")
+	b.WriteString("\r")
 	v.drawn = v.drawn[:0]
 	for _, l := range lines {
 		// A line that the terminal wraps would be two on the screen.
 		l = ansi.Truncate(l, width-1, "…")
 		v.drawn = append(v.drawn, ansi.StringWidth(l))
-		b.WriteString(l + "\n")
+		b.WriteString(l + "\x1b[K\n")
 	}
+	// Only what is left is erased as a whole: some terminals keep a screen that
+	// is erased from its top in their history.
+	b.WriteString("\x1b[J")
 	// A terminal that has gone away has no remedy; the deployment goes on.
 	_, _ = io.WriteString(v.out, b.String())
 }

@@ -15,7 +15,7 @@ func newLogs(o *options) *cobra.Command {
 		Short: "Print what a release's instances have written",
 		Long: "Print what a release's instances have written to stdout and stderr. Without a release it is\n" +
 			"the candidate of the deployment under way, or else stable.",
-		Args: cobra.MaximumNArgs(1),
+		Args: atMost(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			var err error
 			if q.Service, err = o.serviceName(cmd.Context()); err != nil {
@@ -26,19 +26,16 @@ func newLogs(o *options) *cobra.Command {
 			}
 			err = o.client().Logs(cmd.Context(), cmd.OutOrStdout(), q)
 			switch {
-			case !q.Follow:
-				return err
-			case cmd.Context().Err() != nil:
-				return nil // Ctrl-C is how one stops following.
-			case err == nil:
-				return errors.New("the daemon has stopped, so no more lines come; the service goes on")
+			case q.Follow && cmd.Context().Err() != nil:
+				err = nil // Ctrl-C is how one stops following.
+			case q.Follow && err == nil:
+				err = errors.New("the daemon has stopped, so no more lines come; the service goes on")
 			}
 			return err
 		},
 	}
 	o.addService(cmd)
-	cmd.Flags().BoolVar(&q.Follow, "follow", false, "go on with new lines")
-	cmd.Flags().Lookup("follow").Shorthand = "f"
+	cmd.Flags().BoolVarP(&q.Follow, "follow", "f", false, "go on with new lines, until Ctrl-C")
 	cmd.Flags().IntVarP(&q.Tail, "tail", "n", 100, "how many of the last lines of each instance; -1 is all")
 	cmd.Flags().StringVar(&q.Instance, "instance", "", "of this instance alone")
 	return cmd

@@ -16,7 +16,7 @@ func newReceipt(o *options) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "receipt [dN]",
 		Short: "Account for every request during a deployment (default: the last)",
-		Args:  cobra.MaximumNArgs(1),
+		Args:  atMost(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			asJSON, err := o.json()
 			if err != nil {
@@ -50,7 +50,7 @@ func printReceipt(out io.Writer, r api.Receipt) error {
 	if r.Stable != "" {
 		fmt.Fprintf(out, " (stable was %s)", r.Stable)
 	}
-	fmt.Fprintf(out, ": %s%s\n", r.Phase, because(r.Reason))
+	fmt.Fprintf(out, ": %s\n", ended(r))
 	if !r.Finished.IsZero() {
 		fmt.Fprintf(out, "  %s to %s (%s)\n", r.Requested.Local().Format(time.DateTime), r.Finished.Local().Format(time.TimeOnly), rough(r.Finished.Sub(r.Requested)))
 	}
@@ -59,8 +59,7 @@ func printReceipt(out io.Writer, r api.Receipt) error {
 		return err
 	}
 	for _, d := range r.Drains {
-		fmt.Fprintf(out, "  drain of %s: %d in flight (%d of them upgraded connections): %d finished, %d cut, after %s\n",
-			d.Release, d.InFlight, d.Upgraded, d.Finished, d.Cut, rough(d.Waited))
+		fmt.Fprintf(out, "  drain of %s: %s\n", d.Release, drained(d.InFlight, d.Upgraded, d.Finished, d.Cut, d.Waited))
 	}
 	if err := printLatency(out, r); err != nil {
 		return err
@@ -68,8 +67,39 @@ func printReceipt(out io.Writer, r api.Receipt) error {
 	for _, u := range r.Unknown {
 		fmt.Fprintf(out, "  not known: %s\n", u)
 	}
-	_, err := fmt.Fprintf(out, "  lost %d of %d requests\n", r.Total.Lost, r.Total.Accepted)
+	_, err := fmt.Fprintf(out, "  lost %d of %d requests%s\n", r.Total.Lost, r.Total.Accepted, certainty(r))
 	return err
+}
+
+// drained is how the requests ended that were in flight when a drain began.
+func drained(inFlight, upgraded, finished, cut int, waited time.Duration) string {
+	if inFlight == 0 {
+		return "nothing was in flight"
+	}
+	connections := ""
+	if upgraded > 0 {
+		connections = fmt.Sprintf(" (%d of them upgraded connections)", upgraded)
+	}
+	return fmt.Sprintf("%d in flight%s: %d finished, %d cut, after %s", inFlight, connections, finished, cut, rough(waited))
+}
+
+// ended is how the deployment ended; an abort's reason says "aborted by …".
+func ended(r api.Receipt) string {
+	if r.Phase == api.PhaseAborted && r.Reason != "" {
+		return oneLine(r.Reason)
+	}
+	return string(r.Phase) + because(r.Reason)
+}
+
+// certainty says what stands in the way of the last word.
+func certainty(r api.Receipt) string {
+	switch {
+	case len(r.Unknown) > 0:
+		return ", as far as is known"
+	case !r.Phase.Final():
+		return " so far"
+	}
+	return ""
 }
 
 func printSteps(out io.Writer, r api.Receipt) {
@@ -81,7 +111,7 @@ func printSteps(out io.Writer, r api.Receipt) {
 			at = st.Began.Local().Format(time.TimeOnly)
 		}
 		if !st.Ended.IsZero() {
-			took = " " + rough(st.Ended.Sub(st.Began))
+			took = " in " + rough(st.Ended.Sub(st.Began))
 		}
 		back := ""
 		if st.Back {
@@ -92,6 +122,9 @@ func printSteps(out io.Writer, r api.Receipt) {
 }
 
 func printCounts(out io.Writer, r api.Receipt) error {
+	if len(r.Releases) == 0 {
+		return nil
+	}
 	w := tabwriter.NewWriter(out, 2, 8, 2, ' ', tabwriter.AlignRight)
 	fmt.Fprintln(w, "  requests\tcarried\taccepted\t2xx\t3xx\t4xx\t5xx\tupgraded\tlost\tby service\tby segue\tclient gone\tretried\tin flight\t")
 	rows := r.Releases
@@ -141,6 +174,9 @@ func causes(c api.ReleaseReceipt) string {
 }
 
 func printLatency(out io.Writer, r api.Receipt) error {
+	if r.Latency == (api.Receipt{}).Latency {
+		return nil
+	}
 	w := tabwriter.NewWriter(out, 2, 8, 2, ' ', tabwriter.AlignRight)
 	fmt.Fprintln(w, "  latency\tanswers\tp50\tp99\tmax\t")
 	for _, row := range []struct {

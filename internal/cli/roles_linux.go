@@ -1,7 +1,6 @@
 package cli
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -12,7 +11,6 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
-	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -39,7 +37,7 @@ func newServe(o *options) *cobra.Command {
 		Long: "Run the daemon, which deploys, and keeps a proxy running on the listening sockets.\n" +
 			"When the daemon ends, traffic goes on: the proxy and all instances stay, and the next\n" +
 			"daemon finds them. --stop-all stops everything on purpose.",
-		Args: cobra.NoArgs,
+		Args: atMost(0),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			dir, err := filepath.Abs(o.stateDir)
 			if err != nil {
@@ -83,20 +81,21 @@ func serve(ctx context.Context, cfg daemon.Config) error {
 func stopEverything(cmd *cobra.Command, o *options, cfg daemon.Config) error {
 	ctx := cmd.Context()
 	client := o.client()
-	if v, err := client.Version(ctx); err == nil {
+	if _, err := client.Version(ctx); err == nil {
 		if err := client.StopAll(ctx); err != nil {
 			return err
-		}
-		for alive(v.Pid) {
-			select {
-			case <-time.After(50 * time.Millisecond):
-			case <-ctx.Done():
-				return errors.New("not waited for: everything is being stopped")
-			}
 		}
 	}
 	cfg.Listen = nil
 	d, err := daemon.Open(ctx, cfg)
+	for errors.Is(err, daemon.ErrLocked) {
+		select {
+		case <-time.After(50 * time.Millisecond):
+		case <-ctx.Done():
+			return errors.New("not waited for: everything is being stopped")
+		}
+		d, err = daemon.Open(ctx, cfg)
+	}
 	if err != nil {
 		return err
 	}
@@ -105,18 +104,6 @@ func stopEverything(cmd *cobra.Command, o *options, cfg daemon.Config) error {
 	}
 	fmt.Fprintln(cmd.OutOrStdout(), "stopped the daemon, the proxy and all instances; 'segue serve' starts them again")
 	return nil
-}
-
-// alive says whether a process runs; one that has ended and only waits for its
-// parent to ask for its exit code does not.
-func alive(pid int) bool {
-	stat, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/stat")
-	if err != nil {
-		return false
-	}
-	// The state follows the name, which may hold anything, in parentheses.
-	_, state, _ := strings.Cut(string(stat[max(0, bytes.LastIndexByte(stat, ')')):]), " ")
-	return !strings.HasPrefix(state, "Z") && !strings.HasPrefix(state, "X")
 }
 
 func newLogger(out io.Writer, verbose bool) *slog.Logger {
@@ -219,7 +206,7 @@ func newProxy(_ *options) *cobra.Command {
 		Use:    "proxy",
 		Short:  "Run the proxy on sockets handed over by the daemon",
 		Hidden: true,
-		Args:   cobra.NoArgs,
+		Args:   atMost(0),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			logger := newLogger(cmd.ErrOrStderr(), false)
 			cfg, err := flags.config(logger)

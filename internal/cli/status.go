@@ -16,7 +16,7 @@ func newStatus(o *options) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "status",
 		Short: "Show what runs, what is under way, and the way back",
-		Args:  cobra.NoArgs,
+		Args:  atMost(0),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			asJSON, err := o.json()
 			if err != nil {
@@ -66,6 +66,19 @@ func printStatus(out io.Writer, s api.ServiceStatus, now time.Time) error {
 	if s.TrafficError != "" {
 		fmt.Fprintf(out, "  the proxy does not answer: %s\n", s.TrafficError)
 	}
+	if err := printReleases(out, s, now); err != nil {
+		return err
+	}
+	printTraffic(out, s)
+	_, err := fmt.Fprintf(out, "  rollback: %s\n", s.WayBack)
+	return err
+}
+
+func printReleases(out io.Writer, s api.ServiceStatus, now time.Time) error {
+	if len(s.Releases) == 0 {
+		_, err := fmt.Fprintln(out, "  no release runs")
+		return err
+	}
 	w := tabwriter.NewWriter(out, 2, 8, 2, ' ', 0)
 	fmt.Fprintf(w, "  RELEASE\tROLE\tWEIGHT\tINSTANCE\tSTATE\tADDRESS\tSINCE\tRESTARTS\t\n")
 	for _, r := range s.Releases {
@@ -81,12 +94,7 @@ func printStatus(out io.Writer, s api.ServiceStatus, now time.Time) error {
 				r.ID, role, r.Weight, in.ID, in.State, in.Target.Address, ago(now, in.Started), in.Restarts, oneLine(in.Message))
 		}
 	}
-	if err := w.Flush(); err != nil {
-		return err
-	}
-	printTraffic(out, s)
-	_, err := fmt.Fprintf(out, "  rollback: %s\n", s.WayBack)
-	return err
+	return w.Flush()
 }
 
 // headline says in what state the service is.

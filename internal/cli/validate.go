@@ -12,7 +12,7 @@ func newValidate(o *options) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "validate",
 		Short: "Check segue.yaml without a daemon",
-		Args:  cobra.NoArgs,
+		Args:  atMost(0),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			s, err := spec.Load(o.file)
 			if err != nil {
@@ -30,7 +30,7 @@ func newSchema() *cobra.Command {
 	return &cobra.Command{
 		Use:   "schema",
 		Short: "Print the JSON Schema of segue.yaml, for editors",
-		Args:  cobra.NoArgs,
+		Args:  atMost(0),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			schema, err := spec.Schema()
 			if err != nil {

@@ -33,9 +33,16 @@ import (
 	"github.com/segue-deploy/segue/internal/journal"
 )
 
-// stopGrace is what requests in flight get when everything is stopped on
-// purpose.
-const stopGrace = 10 * time.Second
+const (
+	// stopGrace is what requests in flight get when everything is stopped on
+	// purpose.
+	stopGrace = 10 * time.Second
+	// stopTimeout is how long instances may take to end then.
+	stopTimeout = 5 * time.Minute
+)
+
+// ErrLocked says that another daemon has the state directory.
+var ErrLocked = errors.New("another segue daemon has the state directory")
 
 // Config is what a daemon is made of.
 type Config struct {
@@ -204,6 +211,8 @@ func (d *Daemon) notify(state string) {
 // stopEverything stops the proxy, after the requests in flight, and then all
 // instances.
 func (d *Daemon) stopEverything(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, stopTimeout)
+	defer cancel()
 	errs := []error{d.proxy.stop(ctx, stopGrace)}
 	instances, err := d.driver.List(ctx)
 	errs = append(errs, err)
@@ -266,7 +275,7 @@ func lockStateDir(dir string) (*os.File, error) {
 	}
 	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
 		f.Close()
-		return nil, fmt.Errorf("another segue daemon has the state directory %s; stop it, or choose another with --state-dir", dir)
+		return nil, fmt.Errorf("%w %s; stop it, or choose another with --state-dir", ErrLocked, dir)
 	}
 	return f, nil
 }

@@ -26,6 +26,14 @@ const (
 	proxyStartDeadline = 10 * time.Second
 	// proxyTick is how often a proxy that does not answer yet is asked.
 	proxyTick = 20 * time.Millisecond
+	// settledAfter is how long a proxy must have run for its death not to delay
+	// the start of the next.
+	settledAfter = 5 * time.Second
+	// askEvery is how often a proxy is asked whether it still answers, and
+	// hungAfter for how long it may not, before it is killed: its sockets are open
+	// here, and another proxy can take them.
+	askEvery  = time.Second
+	hungAfter = 30 * time.Second
 )
 
 // ControlFile is the descriptor of the control socket in a proxy that the daemon
@@ -79,7 +87,8 @@ func (k *proxyKeeper) adopt(ctx context.Context) (bool, error) {
 		return false, nil
 	}
 	if err != nil {
-		return false, fmt.Errorf("a proxy holds %s and does not answer: %w; if it hangs, kill it and start the daemon again", controlPath(k.cfg.StateDir), err)
+		return false, fmt.Errorf("a proxy holds %s and does not answer: %w; if it hangs, end it with: pkill -9 -f 'segue proxy --state-dir %s'",
+			controlPath(k.cfg.StateDir), err, k.cfg.StateDir)
 	}
 	if k.running, err = watchProcess(info.Pid); err != nil {
 		return false, fmt.Errorf("watch the running proxy: %w", err)
@@ -111,18 +120,18 @@ func listenClients(ctx context.Context, address string) (*os.File, error) {
 func (k *proxyKeeper) run(ctx context.Context, started func(context.Context) error) {
 	var backoff time.Duration
 	for ctx.Err() == nil {
+		began := time.Now()
 		err := k.keepOne(ctx, started)
 		if ctx.Err() != nil {
 			break
 		}
-		// A proxy that had come up is replaced at once.
-		if err == nil {
-			k.cfg.Logger.Error("the proxy has ended; starting another on the same sockets")
+		if time.Since(began) > settledAfter {
+			k.cfg.Logger.Error("the proxy has ended; starting another on the same sockets", "error", err)
 			backoff = 0
 			continue
 		}
-		backoff = min(max(2*backoff, 100*time.Millisecond), 10*time.Second)
-		k.cfg.Logger.Error("the proxy can't be started; connections wait in the kernel", "error", err, "again_in", backoff)
+		backoff = min(max(2*backoff, 50*time.Millisecond), 10*time.Second)
+		k.cfg.Logger.Error("a proxy did not last; connections wait in the kernel", "error", err, "again_in", backoff)
 		select {
 		case <-time.After(backoff):
 		case <-ctx.Done():
@@ -137,17 +146,59 @@ func (k *proxyKeeper) keepOne(ctx context.Context, started func(context.Context)
 			return err
 		}
 	}
-	if err := started(ctx); err != nil && ctx.Err() == nil {
-		k.cfg.Logger.Warn("give the proxy its table; the engine tries again", "error", err)
-	} else {
-		k.upOnce.Do(func() { close(k.up) })
-	}
-	k.running.wait(ctx)
+	err := k.attend(ctx, started)
 	if ctx.Err() == nil {
 		k.running.close()
 		k.running = nil
 	}
-	return nil
+	return err
+}
+
+// attend sees to it that the proxy has its table, asks from time to time whether
+// it still answers, and returns when it has ended. One that hangs it kills.
+func (k *proxyKeeper) attend(ctx context.Context, started func(context.Context) error) error {
+	ended := make(chan struct{})
+	watching, stop := context.WithCancel(ctx)
+	defer func() {
+		stop()
+		<-ended
+	}()
+	go func() {
+		defer close(ended)
+		k.running.wait(watching)
+	}()
+	answered, up := time.Now(), false
+	for {
+		if !up {
+			err := started(ctx)
+			if up = err == nil; up {
+				k.upOnce.Do(func() { close(k.up) })
+			} else if ctx.Err() == nil && !k.running.ended() {
+				k.cfg.Logger.Warn("the proxy has no table yet", "error", err, "again_in", askEvery)
+			}
+		}
+		select {
+		case <-ended:
+			return nil
+		case <-ctx.Done():
+			return nil
+		case <-time.After(askEvery):
+		}
+		if k.answers(ctx) {
+			answered = time.Now()
+		}
+		if time.Since(answered) > hungAfter && ctx.Err() == nil {
+			k.running.kill()
+			return fmt.Errorf("it did not answer for %s and was killed", hungAfter)
+		}
+	}
+}
+
+func (k *proxyKeeper) answers(ctx context.Context) bool {
+	ctx, cancel := context.WithTimeout(ctx, 5*askEvery)
+	defer cancel()
+	_, err := k.client.Info(ctx)
+	return err == nil
 }
 
 // start runs this very binary as a proxy, in a session of its own and with its
@@ -176,6 +227,9 @@ func (k *proxyKeeper) start(ctx context.Context) error {
 		return err
 	}
 	if err := k.awaitAnswer(ctx); err != nil {
+		if ctx.Err() != nil {
+			return err // The next daemon finds it.
+		}
 		k.running.kill()
 		k.running.close()
 		k.running = nil

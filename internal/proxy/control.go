@@ -93,9 +93,8 @@ func (p *Proxy) stopControl(server *http.Server) {
 func command[In, Out any](do func(context.Context, In) (Out, error)) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		var in In
-		decoder := json.NewDecoder(http.MaxBytesReader(w, r.Body, maxControlBody))
-		decoder.DisallowUnknownFields()
-		if err := decoder.Decode(&in); err != nil {
+		// A newer daemon may say more than this proxy knows of.
+		if err := json.NewDecoder(http.MaxBytesReader(w, r.Body, maxControlBody)).Decode(&in); err != nil {
 			answerControl(w, http.StatusBadRequest, controlError{fmt.Sprintf("read the request: %v", err)})
 			return
 		}

@@ -128,8 +128,8 @@ func TestRealCgroup(t *testing.T) {
 	m.cfg.Cgroup = parent
 	m.start()
 	defer func() { m.stop() }()
-	if _, _, pids, why := m.LimitsSupport(); !pids {
-		t.Fatal(why)
+	if c := m.cgroups(); !c.pids {
+		t.Fatal(c.why)
 	}
 	r := m.shell(`: >"$SEGUE_RUN_DIR/ready"; for i in 1 2 3 4 5 6 7 8 9; do sleep 3600 & done; wait`)
 	r.Limits.Processes = 5

@@ -234,13 +234,6 @@ func (d *Driver) Watch(ctx context.Context) <-chan struct{} {
 	return w
 }
 
-// LimitsSupport says which limits can be enforced on this machine, and if not all
-// can, why.
-func (d *Driver) LimitsSupport() (memory, cpu, pids bool, why string) {
-	c := d.cgroups()
-	return c.memory, c.cpu, c.pids, c.why
-}
-
 // ---- Mechanics ----
 
 var errEnded = errors.New("the driver's Run has ended")

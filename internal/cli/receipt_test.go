@@ -1,0 +1,73 @@
+package cli
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/segue-deploy/segue/internal/api"
+)
+
+func TestPrintReceipt(t *testing.T) {
+	const steps = `"steps": [
+		{"kind": "start", "release": "r2", "instances": 1, "deadline": "1m", "status": "done", "began": "2026-03-01T12:00:00Z", "ended": "2026-03-01T12:00:01Z", "outcome": {"message": "1 instance ready"}},
+		{"kind": "bake", "release": "r2", "for": "10s", "status": "skipped"}]`
+	for _, test := range []struct{ name, receipt, want string }{
+		{"nothing lost", `{
+			"service": "web", "deployment": "d2", "candidate": "r2", "stable": "r1", "phase": "promoted",
+			"requested": "2026-03-01T12:00:00Z", "began": "2026-03-01T12:00:00Z", "finished": "2026-03-01T12:00:12Z", ` + steps + `,
+			"releases": [
+				{"release": "r1", "accepted": 10, "carried": 1, "answered": [0,1,9,0,1,0], "failed": {}},
+				{"release": "r2", "accepted": 20, "answered": [0,0,20,0,0,0], "failed": {}, "retried": 1}],
+			"total": {"accepted": 30, "carried": 1, "answered": [0,1,29,0,1,0], "failed": {}, "retried": 1},
+			"drains": [{"release": "r1", "in_flight": 3, "upgraded": 1, "finished": 2, "cut": 1, "waited": 30000000000}],
+			"latency": {"before": {"count": 0}, "during": {"count": 10, "p50": 1000000, "p99": 2000000, "max": 3000000}, "after": {"count": 20, "p50": 1500000000, "p99": 2000000000, "max": 3000000000}}}`, `
+receipt of web d2: deploy r2 (stable was r1): promoted
+  DATE to TIME (12s)
+  TIME ✓ start 1 instance of r2 and wait until ready (at most 1m0s) in 1s: 1 instance ready
+           - bake r2 under traffic for 10s
+    requests  carried  accepted  2xx  3xx  4xx  5xx  upgraded  lost  by service  by segue  client gone  retried  in flight
+          r1        1        10    9    0    1    0         1     0           0         0            0        0          0
+          r2        0        20   20    0    0    0         0     0           0         0            0        1          0
+         all        1        30   29    0    1    0         1     0           0         0            0        1          0
+  drain of r1: 3 in flight (1 of them upgraded connections): 2 finished, 1 cut, after 30s
+    latency  answers   p50  p99  max
+     before        0     -    -    -
+     during       10   1ms  2ms  3ms
+      after       20  1.5s   2s   3s
+  lost 0 of 30 requests
+`},
+		{"a rollback with losses", `{
+			"service": "web", "deployment": "d3", "candidate": "r1", "rollback": true, "phase": "failed", "reason": "it\nburns",
+			"requested": "2026-03-01T12:00:00Z", "steps": [],
+			"releases": [{"release": "r1", "accepted": 9, "answered": [0,0,1,0,0,2], "failed": {"unavailable": 1, "connect": 1, "broken": 1, "timeout": 1, "truncated": 1, "cut": 1}, "lost": 6, "failed_by_service": 3, "failed_by_segue": 5}],
+			"total": {"accepted": 9, "answered": [0,0,1,0,0,2], "failed": {"unavailable": 1, "connect": 1, "broken": 1, "timeout": 1, "truncated": 1, "cut": 1}, "lost": 6, "failed_by_service": 3, "failed_by_segue": 5},
+			"latency": {"before": {"count": 0}, "during": {"count": 0}, "after": {"count": 0}},
+			"unknown": ["the proxy was started anew"]}`, `
+receipt of web d3: roll back to r1: failed: it burns
+    requests  carried  accepted  2xx  3xx  4xx  5xx  upgraded  lost  by service  by segue  client gone  retried  in flight
+          r1        0         9    1    0    0    2         0     6           3         5            0        0          0
+  lost: 1 no healthy instance (503), 1 no connection to an instance (502), 1 broken off before the answer began (502), 1 no answer in time (504), 1 answer broken off in the middle, 1 cut at the drain deadline
+  not known: the proxy was started anew
+  lost 6 of 9 requests, as far as is known
+`},
+		{"nothing counted", `{
+			"service": "web", "deployment": "d4", "candidate": "r4", "phase": "aborted", "reason": "aborted by ann", "requested": "2026-03-01T12:00:00Z",
+			"steps": [], "releases": [], "total": {"failed": {}}, "latency": {"before": {}, "during": {}, "after": {}}}`, `
+receipt of web d4: deploy r4: aborted by ann
+  lost 0 of 0 requests
+`},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			var out strings.Builder
+			if err := printReceipt(&out, fromWire[api.Receipt](t, test.receipt)); err != nil {
+				t.Fatal(err)
+			}
+			noon := start().Local()
+			want := strings.Replace(test.want, "DATE", noon.Format(time.DateTime), 1)
+			want = strings.Replace(want, "TIME", noon.Add(12*time.Second).Format(time.TimeOnly), 1)
+			want = strings.Replace(want, "TIME", noon.Format(time.TimeOnly), 1)
+			expectText(t, trimRight(out.String()), want)
+		})
+	}
+}
