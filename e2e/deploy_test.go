@@ -211,6 +211,19 @@ func TestWebSocketLivesUntilTheDrainDeadline(t *testing.T) {
 	}
 }
 
+// TestUnixSockets deploys instances that listen on unix sockets.
+func TestUnixSockets(t *testing.T) {
+	t.Parallel()
+	s := newStage(t).serve()
+	s.deploy(release{version: "1", more: "listen: socket\n"}, 0)
+	l := s.load(load.Config{})
+	l.answersFrom("r1", time.Time{})
+	s.deploy(release{version: "2", more: "listen: socket\n"}, 0)
+	l.answersFrom("r2", time.Now())
+	l.nothingLost()
+	s.contains(s.expect(0, "status"), ".sock")
+}
+
 // TestReleaseIsImmutable edits and deletes what was deployed, and rolls back to
 // the bytes of then.
 func TestReleaseIsImmutable(t *testing.T) {

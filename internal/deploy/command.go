@@ -2,6 +2,7 @@ package deploy
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"slices"
@@ -298,7 +299,11 @@ func (e *Engine) Logs(ctx context.Context, w io.Writer, q LogQuery) error {
 	if st.Release(release) == nil {
 		return &Error{ProblemNotFound, fmt.Sprintf("%s has no release %q", q.Service, release), "'segue history' lists its releases"}
 	}
-	return e.cfg.Driver.Logs(ctx, w, q.Service, release, driver.LogOptions{Instance: q.Instance, Tail: q.Tail, Follow: q.Follow})
+	err = e.cfg.Driver.Logs(ctx, w, q.Service, release, driver.LogOptions{Instance: q.Instance, Tail: q.Tail, Follow: q.Follow})
+	if errors.Is(err, driver.ErrNoLogs) {
+		return &Error{ProblemNotFound, err.Error(), "'segue status' lists the instances that run"}
+	}
+	return err
 }
 
 // newest is the release that matters most now.

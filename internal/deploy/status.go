@@ -180,6 +180,9 @@ func (s *State) role(release string) Role {
 }
 
 func wayBack(s *State, instances []driver.Instance) WayBack {
+	if d := s.Current(); d != nil {
+		return WayBack{Refused: fmt.Sprintf("%s is under way; 'segue abort' gives all traffic back to what was stable", d.ID)}
+	}
 	if err := s.refusesRollback(s.Previous); err != nil {
 		return WayBack{Refused: err.Message}
 	}

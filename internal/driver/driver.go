@@ -14,6 +14,7 @@ package driver
 
 import (
 	"context"
+	"errors"
 	"io"
 	"time"
 
@@ -147,6 +148,9 @@ type LogOptions struct {
 	// Follow goes on with new lines until ctx ends.
 	Follow bool
 }
+
+// ErrNoLogs: the release or instance has never run, or its logs were collected.
+var ErrNoLogs = errors.New("there are no logs of it: it has never run on this machine, or they were collected")
 
 // Driver runs instances of releases.
 type Driver interface {

@@ -122,7 +122,7 @@ func (f *Fake) Logs(ctx context.Context, w io.Writer, service, release string, o
 		f.m.mu.Unlock()
 		if first {
 			if logs == nil || o.Instance != "" && logs[o.Instance] == nil {
-				return fmt.Errorf("no logs of %s %s %s: it has never run here", service, release, o.Instance)
+				return fmt.Errorf("logs of %s %s %s: %w", service, release, o.Instance, driver.ErrNoLogs)
 			}
 			for id, lines := range logs {
 				if o.Tail >= 0 {

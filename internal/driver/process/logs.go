@@ -52,7 +52,7 @@ func (d *Driver) Logs(ctx context.Context, w io.Writer, service, release string,
 			}
 		}
 		if len(readers) == 0 {
-			return fail(errors.New("there are none; it has never run on this machine, or they were collected"))
+			return fail(driver.ErrNoLogs)
 		}
 		if !o.Follow || !found || pause(ctx, followInterval) != nil {
 			return nil
