@@ -223,7 +223,7 @@ func TestUnixSockets(t *testing.T) {
 	s.deploy(release{version: "2", more: "listen: socket\n"}, 0)
 	l.answersFrom("r2", time.Now())
 	l.nothingLost()
-	s.contains(s.expect(0, "status"), ".sock")
+	s.contains(s.expect(0, "status"), "/web-r2-1/sock")
 }
 
 // TestReleaseIsImmutable edits and deletes what was deployed, and rolls back to
