@@ -109,6 +109,9 @@ func listenClients(ctx context.Context, address string) (*os.File, error) {
 		if errors.Is(err, syscall.EADDRINUSE) {
 			hint = "another program listens there: stop it, or choose another address with --listen"
 		}
+		if errors.Is(err, syscall.EACCES) {
+			hint = "ports below 1024 need root, the capability CAP_NET_BIND_SERVICE, or systemd's sockets (packaging/segue.socket)"
+		}
 		return nil, fmt.Errorf("listen for clients on %s: %w; %s", address, err, hint)
 	}
 	defer l.Close()
