@@ -76,8 +76,8 @@ func decideDeployment(d *Deployment) move {
 		}
 	}
 	for i, st := range d.Steps {
-		if st.Back && st.Kind == StepShift && st.Status == StepFailed {
-			break // Stable can't take the traffic: the candidate keeps it.
+		if st.Back && st.Kind == StepShift && st.Status == StepFailed && d.hasTraffic() {
+			break // Stable can't take the traffic: the candidate keeps it, and lives.
 		}
 		switch st.Status {
 		case StepPending:

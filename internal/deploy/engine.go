@@ -197,7 +197,7 @@ func (e *Engine) followDriver(ctx context.Context) {
 
 // ProxyStarted tells the engine that a proxy runs which it has not known: one
 // without a table, or with that of an earlier engine. It returns when the table
-// is in force that the journal asks for.
+// is in force that the journal asks for; after an error it must be called again.
 func (e *Engine) ProxyStarted(ctx context.Context) error {
 	if err := e.waitReady(ctx); err != nil {
 		return err

@@ -166,6 +166,7 @@ func (w *world) state() State { return w.engine.find("web").snapshot() }
 
 // inForce are the weights that the proxy knows.
 func (w *world) inForce() map[string]int {
+	synctest.Wait() // until no change of the table is under way
 	st := w.state()
 	weights := map[string]int{}
 	for _, svc := range w.engine.table.last.Services {

@@ -231,7 +231,10 @@ func (d Deployment) Apply(e Event) Deployment {
 		st.Status, st.Ended = StepFailed, e.At
 		st.Outcome.Message = b.Reason
 		if st.Back && st.Kind == StepShift {
-			d.Reason += fmt.Sprintf("; %s could not take the traffic back (%s), so %s keeps it", d.Stable, b.Reason, d.Candidate)
+			d.Reason += "; the traffic could not be moved back: " + b.Reason
+			if d.hasTraffic() {
+				d.Reason += fmt.Sprintf("; %s keeps it and is stable now", d.Candidate)
+			}
 			break
 		}
 		d.LogTail = b.LogTail
@@ -249,6 +252,17 @@ func (d Deployment) Apply(e Event) Deployment {
 		}
 	}
 	return d
+}
+
+// hasTraffic says whether a shift to the candidate came into force and none back.
+func (d *Deployment) hasTraffic() bool {
+	has := false
+	for _, st := range d.Steps {
+		if st.Kind == StepShift && st.Status == StepDone {
+			has = !st.Back
+		}
+	}
+	return has
 }
 
 // skip marks the steps that will not be done any more.
@@ -299,17 +313,21 @@ func (s *State) did(st StepState) {
 
 // finish applies the end of a deployment. A promoted candidate is stable from
 // here on, and what was stable stays warm for the time that the candidate's spec
-// gives it. A candidate that was warm before and is not promoted is warm again.
+// gives it. So is one that failed and from which the traffic could not be taken:
+// stable is who has the traffic. A candidate that was warm before and is not
+// promoted is warm again.
 func (s *State) finish(d Deployment) {
-	if d.Phase != PhasePromoted {
-		if _, runs := s.Running[d.Candidate]; runs && !d.WarmUntil.IsZero() && s.Weights[d.Candidate] == 0 {
+	if d.Phase != PhasePromoted && !d.hasTraffic() {
+		if _, runs := s.Running[d.Candidate]; runs && !d.WarmUntil.IsZero() {
 			s.setRunning(d.Candidate, func(r *Running) { r.WarmUntil = d.WarmUntil })
 		}
 		return
 	}
 	s.Releases = slices.Clone(s.Releases)
 	candidate := s.Release(d.Candidate)
-	candidate.Promotions++
+	if d.Phase == PhasePromoted {
+		candidate.Promotions++
+	}
 	if s.Stable != "" && s.Stable != d.Candidate {
 		s.Previous = s.Stable
 		if _, runs := s.Running[s.Stable]; runs {

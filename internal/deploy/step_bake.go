@@ -22,7 +22,12 @@ func (s *service) bake(ctx context.Context, d *Deployment, st StepState) (Outcom
 	state := s.snapshot()
 	settings := state.Release(st.Release).Spec.Strategy.BlueGreen
 	end := st.Began.Add(time.Duration(st.For))
-	patience := end.Add(time.Duration(state.Release(st.Release).Spec.Health.StartDeadline))
+	// Instances may have to start anew if the machine did.
+	patience := time.Now()
+	if patience.Before(end) {
+		patience = end
+	}
+	patience = patience.Add(time.Duration(state.Release(st.Release).Spec.Health.StartDeadline))
 	watch := bakeWatch{settings: settings, restarts: map[string]int{}}
 	if err := s.lookBack(ctx, d, &watch, st.Release); err != nil {
 		return Outcome{}, err
@@ -109,7 +114,10 @@ func (w *bakeWatch) instances(instances []driver.Instance, since time.Time) erro
 			first = in.Restarts
 			w.restarts[in.ID] = first
 		}
-		died := in.Restarts > first || in.State == driver.Backoff || in.State == driver.Failed
+		if in.State == driver.Failed {
+			return &instanceError{in.ID, in.Message}
+		}
+		died := in.Restarts > first || in.State == driver.Backoff
 		// Started again since the bake began: it died while nobody looked.
 		if died || in.Restarts > 0 && in.Started.After(since) {
 			return &instanceError{in.ID, "died under traffic: " + in.Message}

@@ -46,12 +46,22 @@ func tableOf(states []State, instances []driver.Instance) proxy.Table {
 }
 
 // weights is the split to be in force. One that a shift intends counts only when
-// those who are to get traffic can take it: a crash may have come in between.
+// those who are to get traffic can take it: a crash may have come in between. And
+// as long as a deployment is under way, stable answers for a candidate of which
+// nothing is there.
 func (s *State) weights(instances []driver.Instance) map[string]int {
+	weights := s.Weights
 	if s.Shifting != nil && s.mayShift(instances) == nil {
-		return s.Shifting.Weights
+		weights = s.Shifting.Weights
 	}
-	return s.Weights
+	d := s.Current()
+	if d == nil || weights[d.Candidate] == 0 || len(upstreamsOf(s.Service, d.Candidate, instances)) > 0 {
+		return weights
+	}
+	if ready(instancesOf(s.Service, d.Stable, instances)) > 0 {
+		return map[string]int{d.Stable: 100}
+	}
+	return weights
 }
 
 // mayShift says what stands in the way of the intended split. A candidate must

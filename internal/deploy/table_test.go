@@ -85,3 +85,32 @@ func TestTableOf(t *testing.T) {
 		})
 	}
 }
+
+// TestStableAnswersForACandidateThatIsGone holds as long as a deployment is under
+// way: somebody who can answer does.
+func TestStableAnswersForACandidateThatIsGone(t *testing.T) {
+	sp := testSpec(t, "")
+	s := State{
+		Service:     "web",
+		Releases:    []Release{{ID: "r1", Spec: *sp}, {ID: "r2", Spec: *sp}},
+		Deployments: []*Deployment{{Candidate: "r2", Stable: "r1", Phase: PhaseRunning}},
+		Running:     map[string]Running{"r1": {Instances: 1}, "r2": {Instances: 1}},
+		Weights:     map[string]int{"r2": 100},
+	}
+	ready := func(release string) driver.Instance {
+		return driver.Instance{Service: "web", Release: release, ID: release, State: driver.Ready}
+	}
+	for _, test := range []struct {
+		name      string
+		instances []driver.Instance
+		want      string
+	}{
+		{"both are there", []driver.Instance{ready("r1"), ready("r2")}, "r2"},
+		{"only stable is", []driver.Instance{ready("r1")}, "r1"},
+		{"nobody is", nil, "r2"},
+	} {
+		if w := s.weights(test.instances); len(w) != 1 || w[test.want] != 100 {
+			t.Errorf("%s: %v, want all to %s", test.name, w, test.want)
+		}
+	}
+}
