@@ -149,7 +149,8 @@ type LogOptions struct {
 	Follow bool
 }
 
-// ErrNoLogs: the release or instance has never run, or its logs were collected.
+// ErrNoLogs says that the release or instance has never run, or that its logs were
+// collected.
 var ErrNoLogs = errors.New("there are no logs of it: it has never run on this machine, or they were collected")
 
 // Driver runs instances of releases.
