@@ -134,9 +134,6 @@ func (r *Rig) JSON(ctx context.Context, into any, args ...string) error {
 	return json.Unmarshal([]byte(res.Stdout), into)
 }
 
-// Pid is the daemon's.
-func (r *Rig) Pid() int { return r.daemon.Process.Pid }
-
 // Signal sends the daemon a signal.
 func (r *Rig) Signal(sig syscall.Signal) error { return r.daemon.Process.Signal(sig) }
 

@@ -158,7 +158,8 @@ func (k *proxyKeeper) keepOne(ctx context.Context, started func(context.Context)
 }
 
 // attend sees to it that the proxy has its table, asks from time to time whether
-// it still answers, and returns when it has ended. One that hangs it kills.
+// it still answers, and returns why it has ended, or nil when ctx has. One that
+// hangs it kills.
 func (k *proxyKeeper) attend(ctx context.Context, started func(context.Context) error) error {
 	ended := make(chan struct{})
 	watching, stop := context.WithCancel(ctx)
@@ -182,7 +183,7 @@ func (k *proxyKeeper) attend(ctx context.Context, started func(context.Context) 
 		}
 		select {
 		case <-ended:
-			return nil
+			return fmt.Errorf("it ended by itself or was killed; see %s", filepath.Join(k.cfg.StateDir, "proxy.log"))
 		case <-ctx.Done():
 			return nil
 		case <-time.After(askEvery):
