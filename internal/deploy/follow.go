@@ -13,6 +13,9 @@ const followBatch = 500
 // those to come, until ctx ends or yield returns an error. An empty service and
 // deployment 0 stand for all.
 func (e *Engine) Follow(ctx context.Context, service string, deployment int, after int64, yield func(Event) error) error {
+	if err := e.waitReady(ctx); err != nil {
+		return err
+	}
 	for {
 		last, err := e.cfg.Journal.Last(ctx)
 		if err != nil {
@@ -28,6 +31,7 @@ func (e *Engine) Follow(ctx context.Context, service string, deployment int, aft
 				if err != nil {
 					return err
 				}
+				e.find(ev.Service).settle(ev.ID)
 				if err := yield(ev); err != nil {
 					return err
 				}

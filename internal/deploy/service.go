@@ -205,6 +205,16 @@ func (s *service) effect(ctx context.Context, d *Deployment, i int) (Outcome, er
 // snapshot is the state as it is now.
 func (s *service) snapshot() State { return *s.published.Load() }
 
+// settle returns when an event that stands in the journal is part of the state,
+// too: the two change one after the other, both under mu.
+func (s *service) settle(event int64) {
+	if s.snapshot().LastEvent >= event {
+		return
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+}
+
 // publish makes the state the one that snapshot returns. The caller holds mu.
 func (s *service) publish() {
 	st := s.state
