@@ -28,6 +28,10 @@ type client struct {
 
 	asked uint64 // how many requests
 	conn  *conn  // the one to go on with; nil is none
+	wrote *entry // the last one that was answered; nil is none
+	// release is the one that answered last, cookies are those to send.
+	release string
+	cookies map[string]string
 }
 
 // ownFault is an error of the load client's machine, not of what it loads.
@@ -46,15 +50,46 @@ func (c *client) run(sending, cutting context.Context) {
 		if !c.slow && !c.pacer.wait(sending) || sending.Err() != nil || !c.ledger.sent() {
 			return
 		}
-		r := c.do(cutting, c.next())
+		asked := c.next()
+		r := c.do(cutting, asked)
 		if own, is := errors.AsType[*ownFault](r.err); is {
 			c.ledger.unsent()
 			c.fail(own)
 			return
 		}
 		c.ledger.ended(r)
+		c.answeredBy(r.release)
+		if asked.entry != nil {
+			c.written(asked.entry, r)
+		}
 		if r.outcome == Lost && !sleep(sending, pauseAfterLoss) {
 			return
+		}
+	}
+}
+
+// answeredBy keeps which release answered; "" is none.
+func (c *client) answeredBy(release string) {
+	if release == "" || release == c.release {
+		return
+	}
+	if c.release != "" {
+		c.ledger.moved(c.release, release)
+	}
+	c.release = release
+}
+
+// keepCookies keeps those of the answer, by their names: all of a client's requests
+// go to one place, so that path and domain say nothing more.
+func (c *client) keepCookies(resp *http.Response) {
+	if !c.cfg.Cookies {
+		return
+	}
+	for _, cookie := range resp.Cookies() {
+		if cookie.MaxAge < 0 {
+			delete(c.cookies, cookie.Name)
+		} else {
+			c.cookies[cookie.Name] = cookie.Value
 		}
 	}
 }
@@ -105,6 +140,7 @@ func (c *client) exchange(cutting context.Context, cn *conn, r *request, res *re
 	defer resp.Body.Close()
 	res.status = resp.StatusCode
 	res.release = resp.Header.Get("X-Release")
+	c.keepCookies(resp)
 	mismatch, err := c.read(resp, r)
 	if err != nil {
 		res.lost(cutting, err, cn)
@@ -117,7 +153,7 @@ func (c *client) exchange(cutting context.Context, cn *conn, r *request, res *re
 // read reads the whole body; mismatch says what is wrong in it, err that it
 // didn't come whole.
 func (c *client) read(resp *http.Response, r *request) (mismatch, err error) {
-	if resp.StatusCode == http.StatusOK {
+	if resp.StatusCode == r.status {
 		if err := r.check(resp); isMismatch(err) {
 			mismatch = err
 		} else if err != nil {

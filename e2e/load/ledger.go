@@ -31,6 +31,7 @@ type ledger struct {
 	total     Counts
 	kinds     map[Kind]*Counts
 	releases  map[string]*ReleaseReport
+	moves     map[Move]uint64
 	causes    map[string]uint64
 	latency   latencies
 	slowest   Slowest
@@ -58,6 +59,7 @@ func newLedger(maxRequests uint64, maxFailures int, log *slog.Logger) *ledger {
 		log:         log,
 		kinds:       map[Kind]*Counts{},
 		releases:    map[string]*ReleaseReport{},
+		moves:       map[Move]uint64{},
 		causes:      map[string]uint64{},
 		spans:       map[moment]*span{},
 	}
@@ -73,6 +75,13 @@ func (l *ledger) end(now time.Time) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.finished = now
+}
+
+// over says that the load has ended.
+func (l *ledger) over() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return !l.finished.IsZero()
 }
 
 // sent counts a request that is about to be sent, or returns false when there
@@ -101,6 +110,13 @@ func (l *ledger) ended(r result) {
 			"id", failure.ID, "kind", failure.Kind, "release", failure.Release, "status", failure.Status,
 			"started", failure.At, "took", failure.Took, "local_port", failure.LocalPort, "reused", failure.Reused)
 	}
+}
+
+// moved counts a client that was answered by another release than before.
+func (l *ledger) moved(from, to string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.moves[Move{From: l.release(from).ID, To: l.release(to).ID}]++
 }
 
 func (l *ledger) count(r result) (failure Failure, kept bool) {

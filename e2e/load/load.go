@@ -33,12 +33,18 @@
 // A client that lost a request pauses for 10 ms, so that an outage is not counted
 // as many times as a connection can be refused.
 //
+// # Writes
+//
+// Clients may also write entries to examples/ledger. The generator keeps what they
+// were told, and [Generator.Audit] holds that against the service's own list when
+// the load is over.
+//
 // # Memory
 //
 // It is bounded however many requests there are: counters, one histogram, the
 // first [Config.KeepFailures] failures, and for [Generator.Between] about 100
 // bytes per release for each tenth of a second in which it answered, which is 4 MB
-// for an hour of one release.
+// for an hour of one release. Each write takes some 200 bytes more.
 package load
 
 import (
@@ -50,6 +56,7 @@ import (
 	"log/slog"
 	mathrand "math/rand/v2"
 	"net"
+	"net/http"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -71,6 +78,11 @@ type Config struct {
 	// SlowFor is how long a slow answer takes at most; it is at least half of
 	// that. Default 5 s.
 	SlowFor time.Duration
+
+	// Header is added to every request. Cookies has each client keep the cookies
+	// that it is given and send them back, as a browser does.
+	Header  http.Header
+	Cookies bool
 
 	// Rate is how many requests per second the keep-alive and fresh clients
 	// start at most, together and evenly; time in which none could be started is
@@ -97,9 +109,9 @@ type Config struct {
 }
 
 // Mix is the weights of the kinds of requests: {Get: 3, Echo: 1} is one POST in
-// four.
+// four. Write and Read are for examples/ledger, the others for examples/demo.
 type Mix struct {
-	Get, Echo, Bytes int
+	Get, Echo, Bytes, Write, Read int
 }
 
 // Generator makes the load. It is good for one run.
@@ -109,6 +121,7 @@ type Generator struct {
 	bodies  []byte // random bytes; a body is a slice of them
 	pacer   pacer
 	ledger  *ledger
+	writes  writes
 	started atomic.Bool
 }
 
@@ -122,7 +135,7 @@ func New(cfg Config) (*Generator, error) {
 			cfg.KeepAlive, cfg.Fresh, cfg.Slow)
 	}
 	orDefault(&cfg.Mix, Mix{Get: 6, Echo: 3, Bytes: 1})
-	if m := cfg.Mix; m.Get < 0 || m.Echo < 0 || m.Bytes < 0 {
+	if m := cfg.Mix; m.Get < 0 || m.Echo < 0 || m.Bytes < 0 || m.Write < 0 || m.Read < 0 {
 		return nil, fmt.Errorf("load: the mix %+v has a negative weight", m)
 	}
 	if cfg.Rate < 0 || cfg.Timeout < 0 || cfg.Finish < 0 || cfg.SlowFor < 0 || cfg.KeepFailures < 0 {
@@ -225,6 +238,7 @@ func (g *Generator) clients(stop context.CancelCauseFunc) []*client {
 				Generator: g,
 				number:    number,
 				random:    mathrand.New(mathrand.NewPCG(g.cfg.Seed, uint64(number))),
+				cookies:   map[string]string{},
 				slow:      slow,
 				fresh:     fresh(i),
 				fail:      stop,

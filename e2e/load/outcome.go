@@ -23,9 +23,9 @@ const (
 	// rule.
 	Lost Outcome = "lost"
 	// Wrong: a whole answer came, but not the right one: for another request,
-	// from nobody (no X-Release), with another status than 200 or an error of
-	// the service, with other content than was asked for, or followed by bytes
-	// that nobody asked for.
+	// from nobody (no X-Release), with another status than 200 (201 for a Write) or
+	// an error of the service, with other content than was asked for, or followed
+	// by bytes that nobody asked for.
 	Wrong Outcome = "wrong"
 	// ServiceError: the service itself answered with a 5xx.
 	ServiceError Outcome = "service_error"
@@ -138,7 +138,7 @@ func (c *client) judge(resp *http.Response, r *request, content error, extra int
 		end(Wrong, "extra", fmt.Errorf("%d bytes follow the answer, as if it had been given twice", extra))
 	case resp.StatusCode >= 500:
 		end(ServiceError, status, errors.New("the service failed"))
-	case resp.StatusCode != http.StatusOK:
+	case resp.StatusCode != r.status:
 		end(Wrong, status, errors.New("the service didn't take the request for what it was"))
 	case content != nil:
 		end(Wrong, "content", content)

@@ -26,6 +26,9 @@ type Report struct {
 	// Releases are ordered by ID. The one with an empty ID has the requests
 	// whose answer named no release, or that had none.
 	Releases []ReleaseReport `json:"releases"`
+	// Moves counts how often a client was answered by another release than the
+	// time before; they are ordered by From and To.
+	Moves []Move `json:"moves,omitempty"`
 	// Causes counts the [Failure.Cause] of all failures.
 	Causes map[string]uint64 `json:"causes"`
 
@@ -75,6 +78,14 @@ type ReleaseReport struct {
 	// Answered counts the answers that came whole, by the first digit of their
 	// status.
 	Answered [10]uint64 `json:"answered"`
+}
+
+// Move is a change of the release that answers a client. A client that is kept at
+// its release moves only when the weights do.
+type Move struct {
+	From  string `json:"from"`
+	To    string `json:"to"`
+	Count uint64 `json:"count"`
 }
 
 // Latency is a distribution; the quantiles are at most 3.2 % too high.
@@ -133,6 +144,11 @@ func (l *ledger) report(now time.Time) Report {
 	for _, release := range l.releases {
 		r.Releases = append(r.Releases, *release)
 	}
+	for m, n := range l.moves {
+		m.Count = n
+		r.Moves = append(r.Moves, m)
+	}
+	slices.SortFunc(r.Moves, func(a, b Move) int { return cmp.Or(cmp.Compare(a.From, b.From), cmp.Compare(a.To, b.To)) })
 	slices.SortFunc(r.Releases, func(a, b ReleaseReport) int { return cmp.Compare(a.ID, b.ID) })
 	return r
 }

@@ -9,10 +9,12 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"math"
 	"mime"
 	"net/http"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -33,6 +35,13 @@ const (
 	Bytes Kind = "bytes"
 	// Slow is GET /slow?d=: lines "N RELEASE ID", N counting from 1, and "end".
 	Slow Kind = "slow"
+	// Write is POST /entries with the request's id and an amount, an insert into
+	// examples/ledger: the answer is 201 with the id and a row number.
+	Write Kind = "write"
+	// Read is GET /entries/ID of the last entry that the client has written: the
+	// answer has it as it was written. Before there is one, a Write takes its
+	// place.
+	Read Kind = "read"
 )
 
 const (
@@ -47,7 +56,11 @@ type request struct {
 	kind  Kind
 	http  *http.Request
 	takes time.Duration // how long the answer takes on purpose
-	// check reads as much as it needs of the body of an answer with status 200.
+	// status is what the answer's must be.
+	status int
+	// entry is what a Write writes; check fills in its row. nil for other kinds.
+	entry *entry
+	// check reads as much as it needs of the body of an answer with that status.
 	// It returns a mismatch, or the error of reading.
 	check func(*http.Response) error
 }
@@ -67,7 +80,7 @@ func isMismatch(err error) bool {
 // next makes the client's next request.
 func (c *client) next() *request {
 	c.asked++
-	r := &request{id: fmt.Sprintf("%s-%d-%d", c.id, c.number, c.asked), kind: c.choose()}
+	r := &request{id: fmt.Sprintf("%s-%d-%d", c.id, c.number, c.asked), kind: c.choose(), status: http.StatusOK}
 	r.http = &http.Request{
 		Method: http.MethodGet,
 		URL:    &url.URL{Path: "/"},
@@ -76,6 +89,7 @@ func (c *client) next() *request {
 		// A client that wants no further answer may say so or just close.
 		Close: c.fresh && c.random.IntN(2) == 0,
 	}
+	c.nextHeader(r)
 	switch r.kind {
 	case Get:
 		r.check = r.checkGet
@@ -90,8 +104,24 @@ func (c *client) next() *request {
 		// In seconds always, which any language parses.
 		r.http.URL = &url.URL{Path: "/slow", RawQuery: fmt.Sprintf("d=%.3fs", r.takes.Seconds())}
 		r.check = r.checkSlow
+	case Write:
+		c.nextWrite(r)
+	case Read:
+		e := *c.wrote
+		r.http.URL = &url.URL{Path: "/entries/" + e.ID}
+		r.check = func(resp *http.Response) error { return r.checkRead(resp, e) }
 	}
 	return r
+}
+
+// nextHeader adds what the configuration and the answers before ask for.
+func (c *client) nextHeader(r *request) {
+	for name, values := range c.cfg.Header {
+		r.http.Header[name] = values
+	}
+	for _, name := range slices.Sorted(maps.Keys(c.cookies)) {
+		r.http.AddCookie(&http.Cookie{Name: name, Value: c.cookies[name]})
+	}
 }
 
 func (c *client) nextEcho(r *request) {
@@ -114,14 +144,20 @@ func (c *client) choose() Kind {
 		return Slow
 	}
 	m := c.cfg.Mix
-	switch n := c.random.IntN(m.Get + m.Echo + m.Bytes); {
-	case n < m.Get:
-		return Get
-	case n < m.Get+m.Echo:
-		return Echo
-	default:
-		return Bytes
+	n := c.random.IntN(m.Get + m.Echo + m.Bytes + m.Write + m.Read)
+	for _, w := range []struct {
+		kind   Kind
+		weight int
+	}{{Get, m.Get}, {Echo, m.Echo}, {Bytes, m.Bytes}, {Write, m.Write}} {
+		if n < w.weight {
+			return w.kind
+		}
+		n -= w.weight
 	}
+	if c.wrote == nil {
+		return Write
+	}
+	return Read
 }
 
 // size is a random size from 1 to maxBody, each power of two as likely as any
@@ -136,6 +172,10 @@ type said struct {
 	LoadID  string `json:"load_id"`
 	Length  *int64 `json:"length"`
 	SHA256  string `json:"sha256"`
+	// Of examples/ledger.
+	ID    string `json:"id"`
+	Row   int64  `json:"row"`
+	Entry *entry `json:"entry"`
 }
 
 // checkJSON reads the body as JSON that must name the id and the release of the

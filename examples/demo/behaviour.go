@@ -21,6 +21,9 @@ const (
 	slowStart  kind = "slow-start"
 	smokeFails kind = "smoke-fails"
 	failing    kind = "errors"
+	failAfter  kind = "errors-after"
+	crashAt    kind = "crash-at"
+	slowly     kind = "slow"
 	hang       kind = "hang"
 	ignoreTerm kind = "ignore-term"
 )
@@ -28,10 +31,13 @@ const (
 // behaviour is what goes wrong with this release.
 type behaviour struct {
 	kind kind
-	// after is the time that belongs to crash-after, listen-late and slow-start.
+	// after is the time that belongs to crash-after, listen-late, slow-start and
+	// slow.
 	after time.Duration
 	// percent is how many requests fail, for errors.
 	percent int
+	// requests is how many belong to errors-after and crash-at.
+	requests int64
 }
 
 // behaviourKind is a kind and the value that stands after its "=" when none is
@@ -52,6 +58,9 @@ func behaviours() []behaviourKind {
 		{slowStart, "3s"},  // /healthz answers 503 for that long
 		{smokeFails, ""},   // is healthy, but /smoke answers 500
 		{failing, "20"},    // so many percent of the requests to / and /echo answer 500
+		{failAfter, "100"}, // all requests to / and /echo after so many answer 500
+		{crashAt, "100"},   // exits with code 1 at that request, which gets no answer; probes don't count
+		{slowly, "200ms"},  // the answers to / and /echo take so long
 		{hang, ""},         // accepts requests and never answers
 		{ignoreTerm, ""},   // does not stop on SIGTERM
 	}
@@ -88,7 +97,7 @@ func parseBehaviour(s string) (behaviour, error) {
 func (k kind) with(value string) (behaviour, error) {
 	b := behaviour{kind: k}
 	switch k {
-	case crashAfter, listenLate, slowStart:
+	case crashAfter, listenLate, slowStart, slowly:
 		d, err := time.ParseDuration(value)
 		if err != nil || d < 0 {
 			return b, fmt.Errorf("%q is not a duration such as 5s", value)
@@ -100,6 +109,12 @@ func (k kind) with(value string) (behaviour, error) {
 			return b, fmt.Errorf("%q is not a percentage from 0 to 100", value)
 		}
 		b.percent = n
+	case failAfter, crashAt:
+		n, err := strconv.ParseInt(value, 10, 64)
+		if err != nil || n < 1 {
+			return b, fmt.Errorf("%q is not a number of requests from 1", value)
+		}
+		b.requests = n
 	}
 	return b, nil
 }

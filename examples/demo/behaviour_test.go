@@ -21,6 +21,9 @@ func TestParseBehaviour(t *testing.T) {
 		"errors=0":          {kind: failing},
 		"errors=100":        {kind: failing, percent: 100},
 		"errors":            {kind: failing, percent: 20},
+		"errors-after=7":    {kind: failAfter, requests: 7},
+		"crash-at":          {kind: crashAt, requests: 100},
+		"slow=1ms":          {kind: slowly, after: time.Millisecond},
 		"hang":              {kind: hang},
 		"ignore-term":       {kind: ignoreTerm},
 	} {
@@ -33,7 +36,7 @@ func TestParseBehaviour(t *testing.T) {
 
 func TestParseBehaviourRefusesMistakes(t *testing.T) {
 	for in, want := range map[string]string{
-		"unhelthy":        "use one of crash, crash-after, errors",
+		"unhelthy":        "use one of crash, crash-after, crash-at, errors",
 		"OK":              "unknown",
 		"ok=1":            "takes no value",
 		"crash=":          "takes no value",
@@ -43,6 +46,9 @@ func TestParseBehaviourRefusesMistakes(t *testing.T) {
 		"errors=20%":      "not a percentage",
 		"errors=101":      "not a percentage",
 		"errors=":         "not a percentage",
+		"errors-after=0":  "not a number of requests",
+		"crash-at=1s":     "not a number of requests",
+		"slow=1":          "not a duration",
 		" ok":             "unknown",
 	} {
 		_, err := parseBehaviour(in)

@@ -13,6 +13,8 @@ type config struct {
 	network, address           string
 	release, instance, version string
 	behaviour                  behaviour
+	// seen is a file that every request is noted in; empty is none.
+	seen string
 }
 
 // configFrom reads the environment; whatever is wrong in it is an error, so that
@@ -27,6 +29,7 @@ func configFrom(getenv func(string) string) (config, error) {
 		instance:  orElse(getenv("SEGUE_INSTANCE"), "local-1"),
 		version:   getenv("DEMO_VERSION"),
 		behaviour: b,
+		seen:      getenv("DEMO_SEEN"),
 	}
 	port, socket := getenv("PORT"), getenv("SOCKET")
 	switch {

@@ -17,8 +17,8 @@ func env(pairs ...string) func(string) string {
 }
 
 func TestConfigFrom(t *testing.T) {
-	c, err := configFrom(env("PORT", "2001", "SEGUE_RELEASE", "r2", "SEGUE_INSTANCE", "demo-r2-1", "DEMO_VERSION", "two"))
-	want := config{network: "tcp", address: "127.0.0.1:2001", release: "r2", instance: "demo-r2-1", version: "two", behaviour: behaviour{kind: ok}}
+	c, err := configFrom(env("PORT", "2001", "SEGUE_RELEASE", "r2", "SEGUE_INSTANCE", "demo-r2-1", "DEMO_VERSION", "two", "DEMO_SEEN", "/seen"))
+	want := config{network: "tcp", address: "127.0.0.1:2001", release: "r2", instance: "demo-r2-1", version: "two", behaviour: behaviour{kind: ok}, seen: "/seen"}
 	if err != nil || c != want {
 		t.Errorf("got %+v, %v; want %+v", c, err, want)
 	}

@@ -5,7 +5,8 @@
 // It listens on PORT (at HOST, 127.0.0.1 without one) or on the unix socket
 // SOCKET, and knows itself by SEGUE_RELEASE and SEGUE_INSTANCE, all of which
 // Segue sets. DEMO_VERSION is any text, shown in its answers. DEMO_BEHAVIOUR is
-// how it goes wrong: see [behaviours].
+// how it goes wrong: see [behaviours]. DEMO_SEEN is a file to which it appends a line
+// for each request that it gets: see [arrival].
 //
 // Every answer carries X-Release and X-Instance, and gives back the request's
 // X-Load-Id, in its header and, where it is JSON, in its body:
@@ -18,6 +19,7 @@
 //	POST /upload      the same, reading slowly: ?rate=65536 bytes per second
 //	GET  /bytes?n=10  n bytes, of which byte i is i modulo 251
 //	GET  /status/503  an answer with that status
+//	GET  /request     how the request arrived: its target, host and headers
 //	GET  /ws          WebSocket: every message comes back
 //	GET  /events      server-sent events, one a second (?every=100ms)
 //

@@ -58,6 +58,13 @@ func (c config) serve(ctx context.Context, ln net.Listener, log *slog.Logger) er
 	stopping, stop := context.WithCancel(context.WithoutCancel(ctx))
 	defer stop()
 	s := newService(stopping, c)
+	seen, err := openSeen(c.seen)
+	if err != nil {
+		ln.Close()
+		return err
+	}
+	defer seen.close()
+	s.seen = seen
 	server := &http.Server{Handler: s.handler(), ReadHeaderTimeout: 30 * time.Second}
 	failed := make(chan error, 1)
 	go func() { failed <- server.Serve(ln) }()
@@ -72,6 +79,9 @@ func (c config) serve(ctx context.Context, ln net.Listener, log *slog.Logger) er
 	case <-crashed:
 		_ = server.Close() // the error that matters is the crash
 		return fmt.Errorf("crashing after %s, as DEMO_BEHAVIOUR asks", c.behaviour.after)
+	case <-s.crashed:
+		_ = server.Close() // as above
+		return fmt.Errorf("crashing at request %d, as DEMO_BEHAVIOUR asks", c.behaviour.requests)
 	case <-ctx.Done():
 	}
 

@@ -81,6 +81,27 @@ func TestCrashes(t *testing.T) {
 	}
 }
 
+func TestCrashAtRequest(t *testing.T) {
+	ln, address := listening(t)
+	done := make(chan error, 1)
+	go func() {
+		done <- config{behaviour: behaviour{kind: crashAt, requests: 2}}.serve(t.Context(), ln, quiet())
+	}()
+	client := http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
+	for i, path := range []string{"/healthz", "/smoke", "/", "/"} {
+		resp, err := client.Get("http://" + address + path)
+		if answered := err == nil; answered != (i < 3) {
+			t.Errorf("request %d, %s: %v", i, path, err)
+		}
+		if err == nil {
+			resp.Body.Close()
+		}
+	}
+	if err := <-done; err == nil || !strings.Contains(err.Error(), "crashing at request 2") {
+		t.Errorf("%v", err)
+	}
+}
+
 func TestListenLate(t *testing.T) {
 	late := config{network: "unix", address: "/nonexistent/s", behaviour: behaviour{kind: listenLate, after: 3 * time.Second}}
 	synctest.Test(t, func(t *testing.T) {

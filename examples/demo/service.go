@@ -12,6 +12,7 @@ import (
 	"net/http"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -21,6 +22,11 @@ type service struct {
 	born time.Time
 	// stopping ends when the instance is asked to stop.
 	stopping context.Context
+	// requests counts those that were no probes; seen notes them, if it isn't nil.
+	requests atomic.Int64
+	seen     *seenFile
+	// crashed is closed by the request at which the instance crashes.
+	crashed chan struct{}
 	// sockets are the WebSockets, which [http.Server.Shutdown] doesn't wait for.
 	sockets sync.WaitGroup
 }
@@ -32,13 +38,15 @@ type answer struct {
 	Version  string `json:"version,omitempty"`
 	LoadID   string `json:"load_id,omitempty"`
 	// Length and SHA256 are of the request's body.
-	Length  *int64 `json:"length,omitempty"`
-	SHA256  string `json:"sha256,omitempty"`
-	Message string `json:"message,omitempty"`
+	Length *int64 `json:"length,omitempty"`
+	SHA256 string `json:"sha256,omitempty"`
+	// Request is how the request itself arrived.
+	Request *arrival `json:"request,omitempty"`
+	Message string   `json:"message,omitempty"`
 }
 
 func newService(stopping context.Context, c config) *service {
-	return &service{config: c, born: time.Now(), stopping: stopping}
+	return &service{config: c, born: time.Now(), stopping: stopping, crashed: make(chan struct{})}
 }
 
 func (s *service) handler() http.Handler {
@@ -51,9 +59,10 @@ func (s *service) handler() http.Handler {
 	mux.HandleFunc("POST /upload", s.upload)
 	mux.HandleFunc("GET /bytes", s.bytes)
 	mux.HandleFunc("GET /status/{code}", s.status)
+	mux.HandleFunc("GET /request", s.request)
 	mux.HandleFunc("GET /ws", s.websocket)
 	mux.HandleFunc("GET /events", s.events)
-	return s.marked(mux)
+	return s.marked(s.counted(mux))
 }
 
 // marked puts the sender on every answer, those of the mux included, or, for
@@ -76,7 +85,29 @@ func (s *service) marked(next http.Handler) http.Handler {
 	})
 }
 
+// counted notes what arrives, probes aside, and crashes when that is what the
+// instance does at this request.
+func (s *service) counted(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path != "/healthz" && r.URL.Path != "/smoke" {
+			n := s.requests.Add(1)
+			if err := s.seen.note(s.arrival(r)); err != nil {
+				s.answer(w, r, http.StatusInternalServerError, answer{Message: err.Error()})
+				return
+			}
+			if s.behaviour.kind == crashAt && n >= s.behaviour.requests {
+				if n == s.behaviour.requests {
+					close(s.crashed)
+				}
+				panic(http.ErrAbortHandler) // or net/http would answer 200
+			}
+		}
+		next.ServeHTTP(w, r)
+	})
+}
+
 func (s *service) root(w http.ResponseWriter, r *http.Request) {
+	s.dawdle(r)
 	if s.fails() {
 		s.answer(w, r, http.StatusInternalServerError, answer{Message: "failing, as DEMO_BEHAVIOUR asks"})
 		return
@@ -129,6 +160,7 @@ func (s *service) digest(w http.ResponseWriter, r *http.Request, body io.Reader)
 		s.answer(w, r, http.StatusBadRequest, answer{Length: &n, Message: "the body broke off"})
 		return
 	}
+	s.dawdle(r)
 	if s.fails() {
 		s.answer(w, r, http.StatusInternalServerError, answer{Length: &n, Message: "failing, as DEMO_BEHAVIOUR asks"})
 		return
@@ -149,10 +181,32 @@ func (s *service) status(w http.ResponseWriter, r *http.Request) {
 	s.answer(w, r, code, answer{Message: http.StatusText(code)})
 }
 
-// fails says whether this request is one of those that DEMO_BEHAVIOUR=errors
-// lets fail.
+func (s *service) request(w http.ResponseWriter, r *http.Request) {
+	a := s.arrival(r)
+	s.answer(w, r, http.StatusOK, answer{Request: &a})
+}
+
+// fails says whether this request is one of those that DEMO_BEHAVIOUR lets fail.
 func (s *service) fails() bool {
-	return s.behaviour.kind == failing && rand.IntN(100) < s.behaviour.percent
+	switch s.behaviour.kind {
+	case failing:
+		return rand.IntN(100) < s.behaviour.percent
+	case failAfter:
+		return s.requests.Load() > s.behaviour.requests
+	default:
+		return false
+	}
+}
+
+// dawdle takes the time that DEMO_BEHAVIOUR=slow asks for.
+func (s *service) dawdle(r *http.Request) {
+	if s.behaviour.kind != slowly {
+		return
+	}
+	select {
+	case <-time.After(s.behaviour.after):
+	case <-r.Context().Done():
+	}
 }
 
 func (s *service) answer(w http.ResponseWriter, r *http.Request, status int, a answer) {

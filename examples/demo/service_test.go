@@ -99,6 +99,34 @@ func TestErrorsFailsItsShare(t *testing.T) {
 	}
 }
 
+func TestErrorsAfterSoManyRequests(t *testing.T) {
+	s := newService(t.Context(), config{behaviour: behaviour{kind: failAfter, requests: 2}})
+	for i, want := range []int{200, 200, 500, 500} {
+		send(s, "GET", "/healthz", nil) // doesn't count
+		if got := send(s, "GET", "/", nil).StatusCode; got != want {
+			t.Errorf("request %d: %d, want %d", i+1, got, want)
+		}
+	}
+	if got := send(s, "GET", "/healthz", nil).StatusCode; got != 200 {
+		t.Errorf("/healthz: %d", got)
+	}
+}
+
+func TestSlowlyTakesItsTime(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		for _, c := range []struct {
+			method, target string
+			want           time.Duration
+		}{{"GET", "/", time.Second}, {"POST", "/echo", time.Second}, {"GET", "/healthz", 0}} {
+			begin := time.Now()
+			resp := ask(t, behaviour{kind: slowly, after: time.Second}, c.method, c.target, nil)
+			if took := time.Since(begin); resp.StatusCode != 200 || took != c.want {
+				t.Errorf("%s: %d after %s, want 200 after %s", c.target, resp.StatusCode, took, c.want)
+			}
+		}
+	})
+}
+
 func TestSlowStartGetsHealthy(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newService(t.Context(), config{behaviour: behaviour{kind: slowStart, after: 3 * time.Second}})
