@@ -1,8 +1,6 @@
 package proxy
 
 import (
-	"context"
-	"fmt"
 	"sync"
 	"time"
 )
@@ -19,63 +17,71 @@ const (
 	truncated
 	cut
 	clientGone
+	held
 )
 
 func (o outcome) String() string {
 	if o == refused {
 		return "refused"
 	}
-	return [...]string{"answered", "unavailable", "connect", "broken", "timeout", "truncated", "cut", "client_gone"}[o]
+	return [...]string{"answered", "unavailable", "connect", "broken", "timeout", "truncated", "cut", "client_gone", "held"}[o]
 }
 
 // account counts the requests of one release, and lets them in or not. It lives as
 // long as the proxy, whatever tables come.
 //
 // One small lock holds everything that the identity of [ReleaseStats] is about,
-// so that it is true in every snapshot, and that no request is let in after the
-// release was closed.
+// so that it is true in every snapshot, and that no request is let in that chose by
+// a table which is no longer in force.
 type account struct {
 	service, release string
 
 	mu sync.Mutex
-	// open lets requests in. It is set before a table that gives the release
-	// a weight is in force, and unset after one that doesn't.
-	open    bool
-	stats   ReleaseStats
-	flights map[*flight]struct{}
-	// settled, if not nil, is closed when nothing is in flight any more, or
-	// the release is opened again.
+	// since is the version of the oldest table by which a request may be let in:
+	// the one in force, since soon after it came in force.
+	since uint64
+	// open is set while the release gets requests by that table, though not before
+	// heldUntil.
+	open      bool
+	heldUntil time.Time
+	stats     ReleaseStats
+	// flights are the requests in flight with the upstream of each, which may be
+	// nil.
+	flights map[*flight]*upstream
+	// settled, if not nil, is closed when there is something new for a drain.
 	settled chan struct{}
 }
 
 // enter counts a request in, on its way to u (nil when the release has no
-// upstream). It returns false when release or upstream don't take requests any
-// more; then a newer table is in force already.
-func (a *account) enter(f *flight, u *upstream) bool {
+// upstream), which were chosen by the table of a version. It returns false when a
+// newer table is in force already.
+func (a *account) enter(f *flight, u *upstream, version uint64) bool {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if !a.open || (u != nil && !u.open) {
+	if version < a.since {
 		return false
 	}
 	a.stats.Accepted++
 	a.stats.InFlight++
-	a.flights[f] = struct{}{}
+	a.flights[f] = u
 	u.take()
 	return true
 }
 
 // move counts another attempt of a request in flight, from one upstream to
-// another. It returns false, and changes nothing, when release or upstream don't
-// take requests any more.
-func (a *account) move(from, to *upstream) bool {
+// another. It returns false, and changes nothing, when a newer table than that of
+// the version is in force already.
+func (a *account) move(f *flight, from, to *upstream, version uint64) bool {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if !a.open || !to.open {
+	if version < a.since {
 		return false
 	}
 	a.stats.Retried++
+	a.flights[f] = to
 	from.give()
 	to.take()
+	a.settleIf(from)
 	return true
 }
 
@@ -93,6 +99,9 @@ func (a *account) end(f *flight, u *upstream, o outcome, status int, latency tim
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.count(o, status, latency)
+	if o == cut {
+		f.cutAt.Store(a)
+	}
 	if f.upgraded {
 		a.stats.Upgraded--
 	}
@@ -122,14 +131,14 @@ func (a *account) refuse(o outcome) {
 	a.count(o, 0, 0)
 }
 
-// setOpen opens or closes the release as a whole.
-func (a *account) setOpen(open bool) {
+// follow lets no request in that chose by an older table than that of the version.
+// open says whether the release gets requests by that, which it does from the end of
+// a hold on.
+func (a *account) follow(version uint64, open bool, heldUntil time.Time) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	a.open = open
-	if open {
-		a.settle()
-	}
+	a.since, a.open, a.heldUntil = version, open, heldUntil
+	a.settle()
 }
 
 // snapshot returns the counts of now.
@@ -149,66 +158,7 @@ func (a *account) used() bool {
 	return a.stats.Accepted > 0
 }
 
-// drain waits until nothing is in flight, and cuts what is left after the
-// timeout. The end of ctx ends the wait and cuts nothing.
-func (a *account) drain(ctx context.Context, timeout time.Duration) (DrainResult, error) {
-	began := time.Now()
-	a.mu.Lock()
-	result := DrainResult{InFlight: int(a.stats.InFlight), Upgraded: int(a.stats.Upgraded)}
-	cutBefore := a.stats.Failed.Cut
-	a.mu.Unlock()
-
-	deadline := time.NewTimer(timeout)
-	defer deadline.Stop()
-	for {
-		settled, err := a.unsettled()
-		if err != nil {
-			return result, err
-		}
-		if settled == nil {
-			break
-		}
-		select {
-		case <-settled:
-		case <-deadline.C:
-			a.cutAll()
-		case <-ctx.Done():
-			return result, fmt.Errorf("drain %s %s: %w; nothing was cut", a.service, a.release, context.Cause(ctx))
-		}
-	}
-	result.Cut = int(a.snapshot().Failed.Cut - cutBefore)
-	result.Finished = max(result.InFlight-result.Cut, 0)
-	result.Waited = time.Since(began)
-	return result, nil
-}
-
-// unsettled returns a channel that is closed when there is something new for a
-// drain, and nil when nothing is in flight.
-func (a *account) unsettled() (<-chan struct{}, error) {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	if a.open {
-		return nil, fmt.Errorf("drain %s %s: the release gets requests; put a table in force first that gives it the weight 0", a.service, a.release)
-	}
-	if a.stats.InFlight == 0 {
-		return nil, nil
-	}
-	if a.settled == nil {
-		a.settled = make(chan struct{})
-	}
-	return a.settled, nil
-}
-
-// cutAll breaks off every request in flight. They count themselves out.
-func (a *account) cutAll() {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	for f := range a.flights {
-		f.cancel(errCut)
-	}
-}
-
-// count and out are called with the lock held.
+// What follows is called with the lock held.
 
 func (a *account) count(o outcome, status int, latency time.Duration) {
 	s := &a.stats
@@ -236,6 +186,8 @@ func (a *account) count(o outcome, status int, latency time.Duration) {
 		s.Failed.Cut++
 	case clientGone:
 		s.ClientGone++
+	case held:
+		s.Failed.Held++
 	}
 }
 
@@ -243,7 +195,13 @@ func (a *account) out(f *flight, u *upstream) {
 	a.stats.InFlight--
 	delete(a.flights, f)
 	u.give()
-	if a.stats.InFlight == 0 {
+	a.settleIf(u)
+}
+
+// settleIf tells drains when nothing is in flight any more, or not on u, which a
+// request has left.
+func (a *account) settleIf(u *upstream) {
+	if a.stats.InFlight == 0 || (u != nil && !u.open && u.inFlight.Load() == 0) {
 		a.settle()
 	}
 }

@@ -2,6 +2,26 @@ package proxy
 
 import "slices"
 
+// chooseFor picks a release for a request: the candidate if a rule says so, the one
+// that the client keeps to, or one by weight. It leaves out those that the request
+// has left, and returns nil when none of the others takes it.
+func (s *service) chooseFor(f *flight, random func(n int) int) *release {
+	if s.match != nil && !slices.Contains(f.left, s.match.candidate.account) && s.match.chooses(s.match.candidate, f) {
+		return s.match.candidate
+	}
+	if s.sticky == nil || len(f.left) > 0 {
+		return s.choose(f.left, random)
+	}
+	client := s.sticky.client(f)
+	switch {
+	case client == "":
+		return s.choose(nil, random)
+	case s.sticky.toCandidate(client):
+		return s.sticky.candidate
+	}
+	return s.choose([]*account{s.sticky.candidate.account}, random)
+}
+
 // choose picks a release by weight, leaving out those that were left already. It
 // returns nil when none of the others has a weight.
 func (s *service) choose(left []*account, random func(n int) int) *release {

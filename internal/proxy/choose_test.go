@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math"
 	"math/rand/v2"
+	"net/http"
 	"testing"
 )
 
@@ -32,6 +33,55 @@ func TestChooseReleaseByWeight(t *testing.T) {
 	if r := s.choose(append(left, s.releases[2].account), rand.IntN); r != nil {
 		t.Errorf("%s is chosen, which has no weight", r.id)
 	}
+}
+
+// A share of 5 % is one: of 100,000 requests as many go to the candidate as lie within
+// the interval that a binomial distribution leaves in 99.99 % of cases.
+func TestSplitIsBinomial(t *testing.T) {
+	const n, share, confidence = 100000, 5, 0.9999
+	low, high := binomialInterval(n, share/100., confidence)
+	if low < 4700 || high > 5300 || low >= 5000 || high <= 5000 {
+		t.Fatalf("the interval is %d to %d", low, high)
+	}
+	for _, c := range []struct {
+		name   string
+		sticky *Sticky
+	}{{"each request", nil}, {"clients by cookie", &Sticky{Cookie: "segue"}}, {"clients by header", &Sticky{Header: "X-User"}}} {
+		s := canary(share, at("127.0.0.1:1"), at("127.0.0.1:2"))
+		s.Sticky = c.sticky
+		svc := s.compile(1, newRegistry())
+		random := rand.New(rand.NewPCG(1, 2))
+		got := 0
+		for range n {
+			client := fmt.Sprintf("%016x%016x", random.Uint64(), random.Uint64())
+			f := &flight{header: http.Header{"X-User": {client}, "Cookie": {"segue=" + tokenOf(client)}}}
+			if svc.chooseFor(f, random.IntN).id == "r2" {
+				got++
+			}
+		}
+		if got < low || got > high {
+			t.Errorf("%s: the candidate got %d of %d, want %d to %d", c.name, got, n, low, high)
+		}
+	}
+}
+
+// binomialInterval returns the smallest and the largest number of hits of n that don't
+// lie in one of the two tails, which have half of what the confidence leaves each.
+func binomialInterval(n int, p, confidence float64) (low, high int) {
+	logFactorial := func(n int) float64 { l, _ := math.Lgamma(float64(n) + 1); return l }
+	tail := (1 - confidence) / 2
+	low = -1
+	below := 0.
+	for k := 0; k <= n; k++ {
+		below += math.Exp(logFactorial(n) - logFactorial(k) - logFactorial(n-k) + float64(k)*math.Log(p) + float64(n-k)*math.Log(1-p))
+		if low < 0 && below > tail {
+			low = k
+		}
+		if below >= 1-tail {
+			return low, k
+		}
+	}
+	return low, n
 }
 
 func TestChooseUpstream(t *testing.T) {
@@ -82,5 +132,39 @@ func TestChooseUpstream(t *testing.T) {
 	}
 	if c := chosen(u[0], u[0]); len(c) != 0 {
 		t.Error("the only one is tried a third time")
+	}
+}
+
+// BenchmarkChoose is what rules cost a request: nothing where a service has none.
+func BenchmarkChoose(b *testing.B) {
+	header := http.Header{"X-User": {"somebody"}, "Cookie": {"a=b; segue=" + tokenOf("somebody")}}
+	for _, c := range []struct {
+		name   string
+		change func(*Service)
+	}{
+		{"weights", func(*Service) {}},
+		{"header", func(s *Service) { s.Match = []Match{{Header: "X-Segue-Release", Value: "candidate"}} }},
+		{"sticky header", func(s *Service) { s.Sticky = &Sticky{Header: "X-User"} }},
+		{"sticky cookie", func(s *Service) { s.Sticky = &Sticky{Cookie: "segue"} }},
+		{"mirror", func(s *Service) { s.Mirror = &Mirror{Share: 10, MaxInFlight: 10} }},
+	} {
+		b.Run(c.name, func(b *testing.B) {
+			s := canary(50, at("127.0.0.1:1"), at("127.0.0.1:2"))
+			c.change(&s)
+			p := New(Config{})
+			if err := p.Apply(b.Context(), Table{Version: 1, Services: []Service{s}}); err != nil {
+				b.Fatal(err)
+			}
+			b.ReportAllocs()
+			f := &flight{}
+			for b.Loop() {
+				f.table, f.path, f.header = &p.table, "/", header
+				f.tried = f.tried[:0]
+				if !f.start(b.Context()) {
+					b.Fatal("there is no upstream")
+				}
+				f.end(answered, 200, 1)
+			}
+		})
 	}
 }

@@ -214,6 +214,9 @@ func (c *clientConn) reset() {
 	_ = c.Close()
 }
 
+// gone reports whether the client has closed the connection, or its direction of it.
+func (c *clientConn) gone() bool { return endedByPeer(c.Conn) }
+
 func (c *clientConn) setIdle() {
 	c.mu.Lock()
 	defer c.mu.Unlock()

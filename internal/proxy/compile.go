@@ -23,18 +23,29 @@ type compiled struct {
 }
 
 type service struct {
-	name     string
+	name string
+	// version is that of the table.
+	version  uint64
 	releases []*release
 	// nobody counts requests that end before a release is chosen.
 	nobody *account
+
+	// What follows is nil when there is nothing to do.
+	match  *matcher
+	sticky *sticky
+	mirror *mirror
+	hold   *hold
 }
 
 type release struct {
-	id        string
-	weight    int
-	account   *account
-	upstreams []*upstream
-	check     *health.Check
+	id     string
+	weight int
+	// gets is set when it gets requests, by its weight or by rules, and held when
+	// they are held.
+	gets, held bool
+	account    *account
+	upstreams  []*upstream
+	check      *health.Check
 }
 
 // service returns the service of a name, or nil.
@@ -84,22 +95,65 @@ func (c *compiled) upstreams(yield func(*release, *upstream) bool) {
 func compile(t Table, content string, reg *registry) *compiled {
 	c := &compiled{version: t.Version, content: content}
 	for _, s := range t.Services {
-		svc := &service{name: s.Name, nobody: reg.account(s.Name, "")}
-		for _, r := range s.Releases {
-			rel := &release{id: r.ID, weight: r.Weight, account: reg.account(s.Name, r.ID)}
-			if r.Health != nil && (r.Health.HTTP != nil || r.Health.TCP) {
-				check := *r.Health
-				rel.check = &check
-			}
-			for _, u := range r.Upstreams {
-				rel.upstreams = append(rel.upstreams, reg.upstream(rel.account, u))
-			}
-			svc.releases = append(svc.releases, rel)
-		}
+		svc := s.compile(t.Version, reg)
 		c.services = append(c.services, svc)
-		c.routes.add(svc, s.Hosts, s.Paths)
+		c.routes.addService(svc, s)
 	}
 	return c
+}
+
+func (s Service) compile(version uint64, reg *registry) *service {
+	svc := &service{name: s.Name, version: version, nobody: reg.account(s.Name, "")}
+	for _, r := range s.Releases {
+		svc.releases = append(svc.releases, r.compile(reg, s.Name))
+	}
+	if s.Candidate != "" {
+		candidate := svc.release(s.Candidate)
+		svc.match = newMatcher(s.Match, candidate)
+		svc.sticky = newSticky(s.Sticky, candidate)
+		svc.mirror = newMirror(s.Mirror, candidate)
+	}
+	svc.hold = newHold(s.Hold, reg.waitingFor(s.Name))
+	for _, r := range svc.releases {
+		r.gets = r.weight > 0 || (svc.match != nil && svc.match.candidate == r)
+		r.held = svc.hold != nil
+	}
+	return svc
+}
+
+func (r Release) compile(reg *registry, service string) *release {
+	rel := &release{id: r.ID, weight: r.Weight, account: reg.account(service, r.ID)}
+	if r.Health != nil && (r.Health.HTTP != nil || r.Health.TCP) {
+		check := *r.Health
+		rel.check = &check
+	}
+	for _, u := range r.Upstreams {
+		rel.upstreams = append(rel.upstreams, reg.upstream(rel.account, u))
+	}
+	return rel
+}
+
+// begin notes the holds that begin with c, after the table before. One that has ended
+// by itself may still be in the tables that come; it begins no more.
+func (c *compiled) begin(before *compiled) {
+	for _, s := range c.services {
+		if old := before.service(s.name); s.hold.on() && (old == nil || !old.hold.on()) {
+			s.hold.waiting.begin()
+		}
+	}
+}
+
+// end tells the requests that wait by c, which may be nil, that another table is in
+// force.
+func (c *compiled) end() {
+	if c == nil {
+		return
+	}
+	for _, s := range c.services {
+		if s.hold != nil {
+			close(s.hold.lifted)
+		}
+	}
 }
 
 // contentOf is the table's form for comparison.
@@ -112,8 +166,8 @@ func contentOf(t Table) (string, error) {
 }
 
 // Validate returns what is wrong with the table, or nil: names and IDs that are
-// missing or not unique, weights that don't sum to 100, targets, hosts and paths
-// that can't be, and two services that claim the same host and path.
+// missing or not unique, weights that don't sum to 100, targets, hosts, paths and
+// rules that can't be, and two services that claim the same host and path.
 func (t Table) Validate() error {
 	if t.Version == 0 {
 		return errors.New("the version is 0; the first is 1")
@@ -128,7 +182,7 @@ func (t Table) Validate() error {
 		if err := s.validate(); err != nil {
 			return fmt.Errorf("service %q: %w", s.Name, err)
 		}
-		if taken, host, path := all.add(&service{name: s.Name}, s.Hosts, s.Paths); taken != nil {
+		if taken, host, path := all.addService(&service{name: s.Name}, s); taken != nil {
 			if host == "" {
 				host = "any host"
 			}
@@ -166,6 +220,27 @@ func (s Service) validate() error {
 	}
 	if sum != 0 && sum != 100 {
 		return fmt.Errorf("the weights of the releases sum to %d, want 100, or 0 for all", sum)
+	}
+	if s.Candidate != "" && !seen[s.Candidate] {
+		return fmt.Errorf("the candidate %q is none of the releases; name one of them, or none", s.Candidate)
+	}
+	return s.validateRules()
+}
+
+func (s Service) validateRules() error {
+	for i, m := range s.Match {
+		if err := m.validate(); err != nil {
+			return fmt.Errorf("match rule %d: %w", i+1, err)
+		}
+	}
+	if err := s.Sticky.validate(); err != nil {
+		return fmt.Errorf("sticky: %w", err)
+	}
+	if err := s.Mirror.validate(); err != nil {
+		return fmt.Errorf("mirror: %w", err)
+	}
+	if err := s.Hold.validate(); err != nil {
+		return fmt.Errorf("hold: %w", err)
 	}
 	return nil
 }

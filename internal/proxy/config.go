@@ -87,6 +87,9 @@ func (c Config) withDefaults() Config {
 	return c
 }
 
+// maxAnswerHead is how many bytes the head of an answer may have.
+func (c *Config) maxAnswerHead() int64 { return int64(c.MaxHeaderBytes) * 16 }
+
 func setDefault[T int | time.Duration](field *T, value T) {
 	if *field == 0 {
 		*field = value

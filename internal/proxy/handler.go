@@ -22,7 +22,7 @@ func (p *Proxy) serveHTTP(w http.ResponseWriter, r *http.Request) {
 		p: p, w: w, r: r, client: client,
 		start:  time.Now(),
 		id:     requestID(r.Header, client.origin),
-		flight: flight{table: &p.table, host: r.Host, path: r.URL.Path},
+		flight: flight{table: &p.table, host: r.Host, path: r.URL.Path, query: r.URL.RawQuery, header: r.Header, peer: client},
 	}
 	t.serve()
 	p.accessLog.add(t)
@@ -47,10 +47,11 @@ func (t *transfer) serve() {
 	ctx, cancel := context.WithCancelCause(t.r.Context())
 	defer cancel(nil)
 	t.flight.cancel = cancel
-	if t.flight.start() {
+	if t.flight.start(ctx) {
 		defer t.endAnyway()
 		defer context.AfterFunc(ctx, func() { t.breakOff(context.Cause(ctx)) })()
 		t.prepare()
+		t.mirror()
 		t.pass(ctx)
 		return
 	}
@@ -58,8 +59,9 @@ func (t *transfer) serve() {
 		t.refuse(http.StatusNotFound, "no service takes this host and path", &t.p.unrouted)
 		return
 	}
-	t.end(unavailable)
-	t.explain(unavailable)
+	o := t.flight.outcome(unavailable)
+	t.end(o)
+	t.explain(o)
 }
 
 // pass makes attempts until one is answered, or no other is left or allowed.
@@ -71,7 +73,8 @@ func (t *transfer) pass(ctx context.Context) {
 			return
 		}
 		o := t.outcomeOf(ctx, x, err)
-		if !t.mayRetry(ctx, x) || !t.flight.next() {
+		if !t.mayRetry(ctx, x) || !t.flight.next(ctx) {
+			o = t.flight.outcome(o)
 			t.end(o)
 			t.explain(o)
 			x.finish(t.body)
@@ -88,6 +91,7 @@ func (t *transfer) answer(ctx context.Context, x *exchange) {
 		return
 	}
 	answerHeader(t.w.Header(), x.resp, t.id)
+	t.setCookie(t.w.Header())
 	t.beginAnswer()
 	t.status = x.resp.StatusCode
 	t.w.WriteHeader(t.status)
@@ -117,6 +121,7 @@ func (t *transfer) finish(x *exchange) {
 	t.result = answered
 	t.latency = now.Sub(t.start)
 	t.flight.end(answered, t.status, t.latency)
+	t.copied.answered(t.status)
 	if t.body != nil && !t.body.ended.Load() {
 		_ = t.flush()
 		x.linger(t.body)
@@ -213,6 +218,9 @@ func (t *transfer) explain(o outcome) {
 	case unavailable:
 		t.w.Header().Set("Retry-After", "1")
 		t.say(http.StatusServiceUnavailable, "the service has no instance that could answer")
+	case held:
+		t.w.Header().Set("Retry-After", "1")
+		t.say(http.StatusServiceUnavailable, "requests of the service wait just now, this one for too long, or too many")
 	case connectFailed:
 		t.say(http.StatusBadGateway, "the service could not be reached")
 	case broken:
@@ -226,6 +234,10 @@ func (t *transfer) explain(o outcome) {
 func (t *transfer) say(status int, message string) {
 	t.status = status
 	t.beginAnswer()
+	if t.body == nil && t.r.ContentLength != 0 {
+		// net/http takes some of the body, which nobody has read, before it answers.
+		_ = t.client.SetReadDeadline(time.Now().Add(t.p.cfg.StallTimeout))
+	}
 	text := fmt.Sprintf("segue: %d %s: %s\nrequest %s\n", status, http.StatusText(status), message, t.id)
 	h := t.w.Header()
 	h.Set("Content-Type", "text/plain; charset=utf-8")

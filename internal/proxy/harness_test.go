@@ -162,6 +162,12 @@ func (r *running) addsUp() {
 func addsUp(t *testing.T, s Stats) {
 	t.Helper()
 	for _, svc := range s.Services {
+		if h := svc.Held; h.Now < 0 || h.Total != uint64(h.Now)+h.LetGo+h.Expired+h.Gone {
+			t.Errorf("service %s: the held requests don't add up: %+v", svc.Name, h)
+		}
+		if m := svc.Mirror; m.Sent < m.Ended() {
+			t.Errorf("service %s: more copies ended than began: %+v", svc.Name, m)
+		}
 		for _, rel := range svc.Releases {
 			sum := rel.Failed.Sum() + rel.ClientGone + rel.Rerouted + uint64(rel.InFlight)
 			for _, n := range rel.Answered {
@@ -176,6 +182,19 @@ func addsUp(t *testing.T, s Stats) {
 		}
 	}
 }
+
+// serviceStats returns what was counted of a service by now.
+func serviceStats(s Stats, service string) ServiceStats {
+	for _, svc := range s.Services {
+		if svc.Name == service {
+			return svc
+		}
+	}
+	return ServiceStats{Name: service}
+}
+
+func (r *running) held() HeldStats      { return serviceStats(r.stats(), "web").Held }
+func (r *running) mirrors() MirrorStats { return serviceStats(r.stats(), "web").Mirror }
 
 func eventually(t *testing.T, what string, holds func() bool) {
 	t.Helper()
@@ -237,6 +256,13 @@ func (r *running) raw(text string) (net.Conn, *bufio.Reader) {
 
 // web is a service "web" for every host, whose releases have the weights given.
 func web(releases ...Release) Service { return Service{Name: "web", Releases: releases} }
+
+// canary is web with two releases, of which r2 is the candidate.
+func canary(weight int, stable, candidate Upstream) Service {
+	s := web(rel("r1", 100-weight, stable), rel("r2", weight, candidate))
+	s.Candidate = "r2"
+	return s
+}
 
 func rel(id string, weight int, upstreams ...Upstream) Release {
 	for i := range upstreams {

@@ -11,6 +11,9 @@ import (
 
 const (
 	requestIDHeader = "X-Request-Id"
+	// mirrorHeader says to the candidate that a request is a copy, whose answer
+	// nobody gets.
+	mirrorHeader = "Segue-Mirror"
 	// maxRequestID bounds a request ID from a trusted proxy, in bytes.
 	maxRequestID = 128
 )
@@ -93,16 +96,16 @@ func setForwarded(h http.Header, o origin, host string) {
 }
 
 // claimsOrigin reports whether a field is one by which proxies tell where a
-// request comes from.
+// request comes from, or that it is a copy.
 func claimsOrigin(name string) bool {
 	const prefix = "X-Forwarded-"
-	if len(name) < len("Forwarded") || (name[0] != 'X' && name[0] != 'F') {
+	if len(name) < len("Forwarded") || (name[0] != 'X' && name[0] != 'F' && name[0] != 'S') {
 		return false
 	}
 	if strings.IndexByte(name, '_') >= 0 {
 		name = http.CanonicalHeaderKey(strings.ReplaceAll(name, "_", "-"))
 	}
-	return name == "Forwarded" || name == "X-Real-Ip" || strings.HasPrefix(name, prefix)
+	return name == "Forwarded" || name == "X-Real-Ip" || name == mirrorHeader || strings.HasPrefix(name, prefix)
 }
 
 // requestID returns the ID for a request: a trusted client's own, or a new one of

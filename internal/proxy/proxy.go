@@ -10,24 +10,28 @@
 //     transfer, and pass (the main loop of a request) makes attempts until one is
 //     answered.
 //   - flight.go: which upstream gets the attempt. route.go finds the service,
-//     choose.go the release and the upstream, account.go counts the request in,
-//     unless the release has been closed since: then the choice is made again.
+//     hold.go keeps the request waiting if the service is held, choose.go picks the
+//     release, by match.go and sticky.go or by weight, and the upstream, account.go
+//     counts the request in, unless a newer table is in force: then the choice is
+//     made again.
+//   - mirror.go sends a copy to the candidate, beside all that follows.
 //   - transfer.go: the attempt: upstream.go connects, body.go sends the body,
 //     upstreamconn.go reads the answer. retry.go decides whether there may be
 //     another.
 //   - handler.go again passes the answer on, or upgrade.go a changed protocol.
-//   - account.go counts the outcome.
+//   - account.go counts the outcome, for which drain.go may wait.
 //
 // Routing, choice, counting and the rules of retrying know nothing of net/http's
 // server, so that another way to read requests can take its place.
 //
 // Two things are always true:
 //
-//  1. After Apply has returned, no new request goes to a release that has no
-//     weight in the table, nor to an upstream that isn't in it. Apply first
-//     swaps the table and then closes what has no weight, under the lock under
-//     which requests are counted in. A request that chose by the old table finds
-//     the release closed, and chooses again.
+//  1. After Apply has returned, no new request goes to a release to which neither a
+//     weight nor a rule of the table leads, nor to an upstream that isn't in it, nor
+//     anywhere while the table holds its service. Apply first
+//     swaps the table and then tells every release so, under the lock under which
+//     requests are counted in. A request that chose by the old table is not let in
+//     any more, and chooses again.
 //  2. Every request that is counted in is counted out once, with one outcome. Both
 //     happen under the lock of one release's account, so that the identity of
 //     [ReleaseStats] is true at any time.
@@ -55,6 +59,7 @@ type Proxy struct {
 	table     atomic.Pointer[compiled]
 	clients   *clients
 	accessLog *accessLog
+	copies    *copies
 	unrouted  atomic.Uint64
 	// buffers are pieces of bodies, with room for the framing of a chunk.
 	buffers sync.Pool
@@ -96,6 +101,7 @@ func New(cfg Config) *Proxy {
 		started:   time.Now(),
 		clients:   newClients(&cfg),
 		accessLog: newAccessLog(cfg.AccessLog, cfg.Logger),
+		copies:    newCopies(),
 		registry:  newRegistry(),
 		first:     make(chan struct{}),
 		changed:   make(chan struct{}, 1),
@@ -134,9 +140,12 @@ func (p *Proxy) Apply(ctx context.Context, t Table) error {
 		return fmt.Errorf("apply table %d: table %d is in force; the version must be higher", t.Version, before.version)
 	}
 	next := compile(t, content, p.registry)
+	next.begin(before)
 	p.registry.open(next)
 	p.table.Store(next)
-	p.registry.closeOthers(next)
+	p.registry.follow(next)
+	p.copies.follow(next)
+	before.end()
 	if before == nil {
 		close(p.first)
 	}
@@ -147,11 +156,13 @@ func (p *Proxy) Apply(ctx context.Context, t Table) error {
 	return nil
 }
 
-// Drain waits until nothing is in flight on a release, and cuts what is left after
-// the timeout: clients see a broken transfer or a closed WebSocket, and it counts
-// as Failed.Cut. The release must have weight 0, or not be in the table; one that
-// was never there is drained at once. When ctx ends first, Drain returns its error
-// and cuts nothing; when the release gets requests again, it returns an error.
+// Drain waits until nothing is in flight where a release gets no new requests, and
+// cuts what is left after the timeout: clients see a broken transfer or a closed
+// WebSocket, and it counts as Failed.Cut. Of a release that gets requests these are
+// the upstreams that are not in the table any more; of one that does not, or of
+// which new requests are held, it is all of it. One that was never there is drained
+// at once. When ctx ends first, Drain returns its error and cuts nothing; so it does
+// when what it drains gets requests again.
 func (p *Proxy) Drain(ctx context.Context, service, release string, timeout time.Duration) (DrainResult, error) {
 	p.mu.Lock()
 	a := p.registry.accounts[accountKey{service, release}]
@@ -178,15 +189,18 @@ func (p *Proxy) Stats(ctx context.Context) (Stats, error) {
 		Services:            []ServiceStats{},
 	}
 	p.mu.Lock()
+	defer p.mu.Unlock()
 	table := p.table.Load()
-	accounts := p.registry.byService(table)
-	p.mu.Unlock()
 	if table != nil {
 		s.Table = table.version
 	}
-	for _, a := range accounts {
+	for _, a := range p.registry.byService(table) {
 		if n := len(s.Services); n == 0 || s.Services[n-1].Name != a.service {
-			s.Services = append(s.Services, ServiceStats{Name: a.service})
+			s.Services = append(s.Services, ServiceStats{
+				Name:   a.service,
+				Held:   p.registry.waitingFor(a.service).snapshot(),
+				Mirror: p.copies.snapshot(a.service),
+			})
 		}
 		last := &s.Services[len(s.Services)-1]
 		last.Releases = append(last.Releases, releaseStats(a, table))

@@ -3,12 +3,15 @@ package proxy
 import (
 	"cmp"
 	"slices"
+	"time"
 )
 
 // registry keeps what outlives a table: the accounts of all releases of this
-// epoch, and the upstreams of the table in force. Proxy.mu guards it.
+// epoch and the waiting requests of all services, and the upstreams of the table in
+// force. Proxy.mu guards it.
 type registry struct {
 	accounts  map[accountKey]*account
+	waiting   map[string]*waiting
 	upstreams map[upstreamKey]*upstream
 }
 
@@ -20,7 +23,11 @@ type upstreamKey struct {
 }
 
 func newRegistry() *registry {
-	return &registry{accounts: make(map[accountKey]*account), upstreams: make(map[upstreamKey]*upstream)}
+	return &registry{
+		accounts:  make(map[accountKey]*account),
+		waiting:   make(map[string]*waiting),
+		upstreams: make(map[upstreamKey]*upstream),
+	}
 }
 
 // account returns the account of a release; the release "" stands for requests
@@ -29,10 +36,20 @@ func (r *registry) account(service, release string) *account {
 	key := accountKey{service, release}
 	a := r.accounts[key]
 	if a == nil {
-		a = &account{service: service, release: release, flights: make(map[*flight]struct{})}
+		a = &account{service: service, release: release, flights: make(map[*flight]*upstream)}
 		r.accounts[key] = a
 	}
 	return a
+}
+
+// waitingFor returns the waiting requests of a service.
+func (r *registry) waitingFor(service string) *waiting {
+	w := r.waiting[service]
+	if w == nil {
+		w = &waiting{}
+		r.waiting[service] = w
+	}
+	return w
 }
 
 // upstream returns the upstream of an account with this ID and target.
@@ -46,47 +63,41 @@ func (r *registry) upstream(a *account, u Upstream) *upstream {
 	return found
 }
 
-// open lets requests in to the releases that have a weight in c, before c is in
-// force.
+// open makes ready what gets requests by c, before c is in force.
 func (r *registry) open(c *compiled) {
-	for _, s := range c.services {
-		for _, rel := range s.releases {
-			if rel.weight == 0 {
-				continue
-			}
-			for _, u := range rel.upstreams {
-				u.setOpen(true)
-			}
-			rel.account.setOpen(true)
+	c.upstreams(func(rel *release, u *upstream) bool {
+		if rel.gets {
+			u.setOpen(true, !rel.held)
 		}
-	}
-}
-
-// closeOthers lets no more requests in to what has no weight in c, after c has
-// come in force, and forgets the upstreams that aren't in it.
-func (r *registry) closeOthers(c *compiled) {
-	weighty := make(map[*account]bool)
-	present := make(map[*upstream]bool)
-	c.upstreams(func(_ *release, u *upstream) bool {
-		present[u] = true
 		return true
 	})
-	for _, s := range c.services {
-		for _, rel := range s.releases {
-			weighty[rel.account] = rel.weight > 0
-		}
-	}
+}
+
+// follow has every account let in only what is chosen by c, after c has come in
+// force, closes the upstreams that get no requests by it, and forgets those that
+// aren't in it.
+func (r *registry) follow(c *compiled) {
 	for _, a := range r.accounts {
-		if !weighty[a] {
-			a.setOpen(false)
+		s := c.service(a.service)
+		rel := s.release(a.release)
+		if rel == nil {
+			a.follow(c.version, false, time.Time{})
+			continue
 		}
+		a.follow(c.version, rel.gets, s.hold.until())
 	}
+	getting := make(map[*upstream]bool)
+	c.upstreams(func(rel *release, u *upstream) bool {
+		getting[u] = rel.gets
+		return true
+	})
 	for key, u := range r.upstreams {
-		if !present[u] {
+		gets, present := getting[u]
+		if !present {
 			delete(r.upstreams, key)
 		}
-		if !present[u] || !weighty[u.account] {
-			u.setOpen(false)
+		if !gets {
+			u.setOpen(false, false)
 		}
 	}
 }

@@ -58,6 +58,21 @@ func findPath(paths []pathRoute, path string) *service {
 	return nil
 }
 
+// addService makes the hosts of a service and of its match rules lead to it, as add
+// does.
+func (r *routes) addService(to *service, s Service) (taken *service, host, path string) {
+	if taken, host, path = r.add(to, s.Hosts, s.Paths); taken != nil {
+		return taken, host, path
+	}
+	for _, rule := range s.matchHosts() {
+		// Two rules may name one host, or one that leads to the service anyway.
+		if taken, host, path = r.add(to, []string{rule}, s.Paths); taken != nil && taken != to {
+			return taken, host, path
+		}
+	}
+	return nil, "", ""
+}
+
 // add makes a service's hosts and paths lead to it. It returns the service that
 // has one of them already, with the host and the path.
 func (r *routes) add(s *service, hosts, paths []string) (taken *service, host, path string) {

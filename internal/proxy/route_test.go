@@ -1,9 +1,11 @@
 package proxy
 
 import (
+	"math"
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/segue-deploy/segue/internal/health"
 )
@@ -72,6 +74,7 @@ func TestTableValidate(t *testing.T) {
 		return Upstream{ID: id, Target: health.Target{Network: network, Address: address}}
 	}
 	one := func(r ...Release) Table { return Table{Version: 1, Services: []Service{web(r...)}} }
+	with := func(s Service) Table { s.Name = "web"; return Table{Version: 1, Services: []Service{s}} }
 	for _, c := range []struct {
 		name  string
 		table Table
@@ -93,6 +96,29 @@ func TestTableValidate(t *testing.T) {
 		{"wildcard inside", Table{Version: 1, Services: []Service{{Name: "a", Hosts: []string{"a.*.b"}}}}, "without port"},
 		{"same place", Table{Version: 1, Services: []Service{{Name: "a"}, {Name: "b"}}}, `already leads to service "a"`},
 		{"same host", Table{Version: 1, Services: []Service{{Name: "a", Hosts: []string{"x.test"}}, {Name: "b", Hosts: []string{"X.test."}}}}, "already leads"},
+		{"candidate", Table{Version: 1, Services: []Service{{Name: "a", Candidate: "r9"}}}, `candidate "r9" is none of the releases`},
+		{"match of nothing", with(Service{Match: []Match{{Value: "x"}}}), "match rule 1: it has 0 of"},
+		{"match of two things", with(Service{Match: []Match{{Header: "A"}, {Header: "A", Query: "b"}}}), "match rule 2: it has 2 of"},
+		{"match of Host", with(Service{Match: []Match{{Header: "host"}}}), "rule's host"},
+		{"match of a host's value", with(Service{Match: []Match{{Host: "a.test", Value: "x"}}}), "takes no value"},
+		{"match of no host", with(Service{Match: []Match{{Host: "a.test:80"}}}), "without port"},
+		{"match of no header", with(Service{Match: []Match{{Header: "a b"}}}), `header "a b"`},
+		{"match of no cookie", with(Service{Match: []Match{{Cookie: "a;b"}}}), `cookie "a;b"`},
+		{"sticky by nothing", with(Service{Sticky: &Sticky{}}), "sticky: it has 0 of"},
+		{"sticky by both", with(Service{Sticky: &Sticky{Cookie: "a", Header: "b"}}), "sticky: it has 2 of"},
+		{"sticky by no cookie", with(Service{Sticky: &Sticky{Cookie: "a=b"}}), `cookie "a=b"`},
+		{"mirror's share", with(Service{Mirror: &Mirror{Share: 101, MaxInFlight: 1}}), "share is 101"},
+		{"no share", with(Service{Mirror: &Mirror{Share: math.NaN(), MaxInFlight: 1}}), "share is NaN"},
+		{"mirror's bound", with(Service{Mirror: &Mirror{Share: 1}}), "max_in_flight is 0"},
+		{"mirror's bodies", with(Service{Mirror: &Mirror{Share: 1, MaxInFlight: 1, CompareBody: true}}), "max_body is 0"},
+		{"hold without end", with(Service{Hold: &Hold{Time: 1, Requests: 1, Bytes: 1}}), "has no end"},
+		{"hold's time", with(Service{Hold: &Hold{Until: time.Now(), Requests: 1, Bytes: 1}}), "time is 0s"},
+		{"hold's requests", with(Service{Hold: &Hold{Until: time.Now(), Time: 1, Bytes: 1}}), "requests are 0"},
+		{"hold's bytes", with(Service{Hold: &Hold{Until: time.Now(), Time: 1, Requests: 1}}), "bytes are 0"},
+		{"host of a rule", Table{Version: 1, Services: []Service{
+			{Name: "a", Hosts: []string{"x.test"}},
+			{Name: "b", Hosts: []string{"b.test"}, Releases: []Release{{ID: "r1"}}, Candidate: "r1", Match: []Match{{Host: "x.test"}}},
+		}}, `already leads to service "a"`},
 	} {
 		err := c.table.Validate()
 		if err == nil || !strings.Contains(err.Error(), c.want) {

@@ -64,6 +64,7 @@ func (p *Proxy) Run(ctx context.Context, listeners []net.Listener, control net.L
 	close(p.stopped)
 	p.clientsOut(max(grace, 0), cutRest)
 	server.Close()
+	p.copies.stop()
 
 	stopBackground()
 	p.stopControl(controlServer)

@@ -35,6 +35,79 @@ type ServiceStats struct {
 	// stands in the table, and one with an empty ID for requests that ended
 	// before a release could be chosen.
 	Releases []ReleaseStats `json:"releases"`
+	Held     HeldStats      `json:"held"`
+	Mirror   MirrorStats    `json:"mirror"`
+}
+
+// HeldStats counts requests that were kept waiting. At any time
+//
+//	Total = Now + LetGo + Expired + Gone
+//
+// holds in every snapshot. A request that waits is counted by no release. One that
+// was let go is accepted by the release that it goes to, and its latency includes the
+// wait; one that ended here, or was refused without a wait, is counted for the empty
+// release. One that was in flight, failed, and waits to be sent again has left its
+// release as Rerouted; in the rare case that this happens to it once more, it counts
+// twice here.
+type HeldStats struct {
+	// Now is how many wait.
+	Now int64 `json:"now"`
+	// Total counts those that have waited, with those that wait now, LetGo those of
+	// them that went on when the hold had ended.
+	Total uint64 `json:"total"`
+	LetGo uint64 `json:"let_go"`
+	// Expired counts those that waited too long. They are part of Failures.Held,
+	// of which the rest was refused at once, since there were too many.
+	Expired uint64 `json:"expired"`
+	// Gone counts those whose client went away, or which were cut at the end of the
+	// proxy.
+	Gone uint64 `json:"gone"`
+	// Longest is the longest wait that has ended, since the hold that is in force
+	// or was in force last began.
+	Longest time.Duration `json:"longest"`
+}
+
+// Minus returns what h counted after earlier, a snapshot of the same service in the
+// same epoch. Now and Longest, which are no counts, are those of h.
+func (h HeldStats) Minus(earlier HeldStats) HeldStats {
+	h.Total -= earlier.Total
+	h.LetGo -= earlier.LetGo
+	h.Expired -= earlier.Expired
+	h.Gone -= earlier.Gone
+	return h
+}
+
+// MirrorStats counts copies of requests.
+type MirrorStats struct {
+	// Sent counts copies that were begun, Dropped those that were not because too
+	// many were under way.
+	Sent    uint64 `json:"sent"`
+	Dropped uint64 `json:"dropped"`
+	// Failed counts copies that got no whole answer. Same and Different compare the
+	// others with the answer of the request itself; what could not be compared is
+	// Uncompared: one of the bodies was too long, the request itself got no whole
+	// answer, or a table or the end of the proxy broke the copy off. Sent is the sum
+	// of the four and of what is under way, which a copy is until both have ended.
+	Failed     uint64 `json:"failed"`
+	Same       uint64 `json:"same"`
+	Different  uint64 `json:"different"`
+	Uncompared uint64 `json:"uncompared"`
+}
+
+// Ended is how many copies are not under way any more.
+func (m MirrorStats) Ended() uint64 { return m.Failed + m.Same + m.Different + m.Uncompared }
+
+// Minus returns what m counted after earlier, a snapshot of the same service in the
+// same epoch.
+func (m MirrorStats) Minus(earlier MirrorStats) MirrorStats {
+	return MirrorStats{
+		Sent:       m.Sent - earlier.Sent,
+		Dropped:    m.Dropped - earlier.Dropped,
+		Failed:     m.Failed - earlier.Failed,
+		Same:       m.Same - earlier.Same,
+		Different:  m.Different - earlier.Different,
+		Uncompared: m.Uncompared - earlier.Uncompared,
+	}
 }
 
 // ReleaseStats counts the requests of one release. At any time
@@ -61,8 +134,8 @@ type ReleaseStats struct {
 	// neither sent nor took anything for too long, before its answer was
 	// complete.
 	ClientGone uint64 `json:"client_gone"`
-	// Rerouted counts requests that left this release for another because
-	// none of its upstreams could take them.
+	// Rerouted counts requests that left this release for another, or to wait in a
+	// hold, because none of its upstreams could take them.
 	Rerouted uint64 `json:"rerouted"`
 
 	// Retried counts attempts after the first; it is no outcome.
@@ -91,11 +164,14 @@ type Failures struct {
 	Truncated uint64 `json:"truncated"`
 	// Cut: still in flight at the drain deadline.
 	Cut uint64 `json:"cut"`
+	// Held: kept waiting for too long, or more than a hold may keep; answered 503
+	// with Retry-After. It is counted for the empty release.
+	Held uint64 `json:"held,omitempty"`
 }
 
 // Sum is the number of all failures.
 func (f Failures) Sum() uint64 {
-	return f.Unavailable + f.Connect + f.Broken + f.Timeout + f.Truncated + f.Cut
+	return f.Unavailable + f.Connect + f.Broken + f.Timeout + f.Truncated + f.Cut + f.Held
 }
 
 // Plus returns the sums of f and o.
@@ -107,6 +183,7 @@ func (f Failures) Plus(o Failures) Failures {
 		Timeout:     f.Timeout + o.Timeout,
 		Truncated:   f.Truncated + o.Truncated,
 		Cut:         f.Cut + o.Cut,
+		Held:        f.Held + o.Held,
 	}
 }
 
@@ -119,6 +196,7 @@ func (f Failures) Minus(earlier Failures) Failures {
 		Timeout:     f.Timeout - earlier.Timeout,
 		Truncated:   f.Truncated - earlier.Truncated,
 		Cut:         f.Cut - earlier.Cut,
+		Held:        f.Held - earlier.Held,
 	}
 }
 

@@ -6,7 +6,7 @@ import (
 )
 
 func TestReleaseStatsMinus(t *testing.T) {
-	a := &account{release: "r1", flights: make(map[*flight]struct{})}
+	a := &account{release: "r1", flights: make(map[*flight]*upstream)}
 	end := func(o outcome) { a.refuse(o) }
 	for _, o := range []outcome{unavailable, broken, clientGone} {
 		end(o)

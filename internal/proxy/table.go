@@ -33,8 +33,70 @@ type Service struct {
 
 	// Releases are those that run. At least one has a weight above 0 when
 	// requests can be answered at all; a release with weight 0 (warm, or a
-	// candidate before its shift) gets no new request.
+	// candidate before its shift) gets no new request but those that Match
+	// chooses.
 	Releases []Release `json:"releases"`
+
+	// Candidate is the release that Match, Sticky and Mirror are about; empty when
+	// there is none, and then they do nothing.
+	Candidate string `json:"candidate,omitempty"`
+	// Match are rules of which one is enough for a request to go to the candidate
+	// whatever the weights. A rule's host leads to the service as Hosts do.
+	Match []Match `json:"match,omitempty"`
+	// Sticky has each client keep to one release as long as the weights divide the
+	// requests between the candidate and another: a higher weight of the candidate
+	// only moves clients to it, a lower one only away.
+	Sticky *Sticky `json:"sticky,omitempty"`
+	// Mirror has copies of requests go to the candidate.
+	Mirror *Mirror `json:"mirror,omitempty"`
+	// Hold keeps new requests waiting.
+	Hold *Hold `json:"hold,omitempty"`
+}
+
+// Match is a rule on one thing that a request carries: exactly one of Header,
+// Cookie, Query and Host is set.
+type Match struct {
+	Header string `json:"header,omitempty"`
+	Cookie string `json:"cookie,omitempty"`
+	Query  string `json:"query,omitempty"`
+	Host   string `json:"host,omitempty"`
+	// Value is what the header, cookie or parameter must be; empty is anything.
+	Value string `json:"value,omitempty"`
+}
+
+// Sticky says how a client is known again: by a cookie of this name, which the
+// proxy sets, or by a header.
+type Sticky struct {
+	Cookie string `json:"cookie,omitempty"`
+	Header string `json:"header,omitempty"`
+}
+
+// Mirror has copies of safe requests without a body (RFC 9110 section 9.2.1) go to
+// the candidate, beside the request itself and without any effect on it. The
+// candidate's answer is counted, compared, and thrown away.
+type Mirror struct {
+	// Share is how many of the requests are copied, in percent.
+	Share float64 `json:"share"`
+	// MaxInFlight is how many copies may be under way; beyond it none are made,
+	// which is counted.
+	MaxInFlight int `json:"max_in_flight"`
+	// CompareBody also compares the bodies of the answers, if they are no longer
+	// than MaxBody bytes.
+	CompareBody bool  `json:"compare_body,omitempty"`
+	MaxBody     int64 `json:"max_body,omitempty"`
+}
+
+// Hold keeps new requests of a service waiting, until a table comes without it.
+// Requests that are in flight already go on.
+type Hold struct {
+	// Until is when the hold ends by itself, whatever becomes of the daemon.
+	Until time.Time `json:"until"`
+	// Time is the longest that one request waits, Requests and Bytes bound how
+	// many of them wait, and the memory that they take. What is over a bound is
+	// answered with 503 and Retry-After.
+	Time     time.Duration `json:"time"`
+	Requests int           `json:"requests"`
+	Bytes    int64         `json:"bytes"`
 }
 
 // Release is a release's upstreams and its share of the requests.

@@ -15,6 +15,8 @@ import (
 // release.
 const refused outcome = -1
 
+var errNotAskedFor = errors.New("the answer changes to a protocol that wasn't asked for")
+
 // brokenOff reports whether the client's connection must be broken, so that it
 // can't take what it has for a whole answer.
 func (o outcome) brokenOff() bool { return o == truncated || o == cut || o == clientGone }
@@ -43,6 +45,9 @@ type transfer struct {
 	status  int
 	latency time.Duration
 	sent    int64
+
+	// copied is nil when there is no copy of the request.
+	copied *copied
 
 	// informing guards what goes to the client before its answer; answering
 	// is set when that begins.
@@ -100,7 +105,11 @@ func (t *transfer) try(ctx context.Context) (*exchange, error) {
 	// The second attempt gets a new connection: another idle one may be as dead
 	// as the first.
 	fresh := t.flight.attempts > 1
-	conn, err := x.upstream.connect(ctx, fresh, t.start, t.p.cfg.ConnectTimeout)
+	now := t.start
+	if !t.flight.wait.began.IsZero() {
+		now = time.Now()
+	}
+	conn, err := x.upstream.connect(ctx, fresh, now, t.p.cfg.ConnectTimeout)
 	if err != nil {
 		return x, err
 	}
@@ -143,14 +152,14 @@ func (t *transfer) receive(x *exchange) error {
 	asked := false
 	for {
 		//nolint:bodyclose // the body is read to its end, or its connection is closed
-		resp, err := x.conn.readHead(t.r, int64(t.p.cfg.MaxHeaderBytes)*16)
+		resp, err := x.conn.readHead(t.r, t.p.cfg.maxAnswerHead())
 		if err != nil {
 			return err
 		}
 		switch {
 		case resp.StatusCode == http.StatusSwitchingProtocols:
 			if t.upgrade == "" || !strings.EqualFold(upgradeOf(resp.Header), t.upgrade) {
-				return errors.New("the answer changes to a protocol that wasn't asked for")
+				return errNotAskedFor
 			}
 		case resp.StatusCode == http.StatusContinue:
 			if x.upload != nil && !asked {
@@ -241,6 +250,7 @@ func (t *transfer) mayRetry(ctx context.Context, x *exchange) bool {
 	if t.body != nil {
 		a.replayable = t.body.replayable()
 		t.body.rewind()
+		t.flight.kept = len(t.body.kept)
 	}
 	return retryable(a)
 }
@@ -289,6 +299,7 @@ func (t *transfer) end(o outcome) {
 	t.result = o
 	t.latency = time.Since(t.start)
 	t.flight.end(o, 0, 0)
+	t.copied.answered(0)
 }
 
 // endAnyway keeps the accounts right if something here panics.
@@ -304,6 +315,7 @@ func (t *transfer) copyPieces(x *exchange, buffer []byte) (readErr, writeErr err
 	for {
 		n, err := x.resp.Body.Read(buffer)
 		if n > 0 {
+			t.copied.passed(buffer[:n])
 			written, werr := t.w.Write(buffer[:n])
 			t.sent += int64(written)
 			if werr != nil {

@@ -48,6 +48,7 @@ func (t *transfer) switchProtocols(ctx context.Context, x *exchange) {
 func (t *transfer) switchHead(resp *http.Response) []byte {
 	h := make(http.Header)
 	answerHeader(h, resp, t.id)
+	t.setCookie(h)
 	h.Set("Connection", "Upgrade")
 	h.Set("Upgrade", t.upgrade)
 	var head bytes.Buffer

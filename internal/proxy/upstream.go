@@ -30,7 +30,7 @@ type upstream struct {
 
 	// inFlight changes under the account's lock only, and is read without it.
 	inFlight atomic.Int64
-	// open lets requests in; the account's lock guards it.
+	// open is set while new requests may come; the account's lock guards it.
 	open bool
 
 	condition condition
@@ -59,13 +59,13 @@ func (u *upstream) give() {
 	}
 }
 
-// setOpen lets requests in or no more. When no more, connections that wait for one
-// are closed.
-func (u *upstream) setOpen(open bool) {
+// setOpen says whether new requests may come, and whether connections are kept for
+// them. When not, those that wait for one are closed.
+func (u *upstream) setOpen(open, keep bool) {
 	u.account.mu.Lock()
 	u.open = open
 	u.account.mu.Unlock()
-	u.idle.setOpen(open)
+	u.idle.setOpen(keep)
 }
 
 // connect returns a connection: one that is idle, unless fresh, or a new one.
