@@ -43,15 +43,18 @@ type Release struct {
 	Env map[string]string
 	// User is a user name or number to run as; empty is the daemon's own.
 	User string
-	// Socket asks for a unix socket in place of a TCP port.
-	Socket bool
+	// Socket asks for a unix socket in place of a TCP port, NoAddress for neither.
+	Socket    bool
+	NoAddress bool
 
 	Health health.Check
 	// StartDeadline is how long an instance may take to get ready after it was
 	// started for the first time.
 	StartDeadline time.Duration
-	// StopGrace is how long an instance has between the request to stop
-	// (SIGTERM) and its end by force (SIGKILL).
+	// StopSignal asks an instance to stop: "TERM", "USR1", …; empty is "TERM".
+	StopSignal string
+	// StopGrace is how long an instance has between the request to stop and its
+	// end by force (SIGKILL).
 	StopGrace time.Duration
 
 	Limits Limits
@@ -62,12 +65,12 @@ type Release struct {
 // Vars are the values that a command's templates can name.
 type Vars struct {
 	// Port is the TCP port that the instance must listen on at Host; 0 when
-	// the release asks for a socket.
+	// the release asks for a socket or has no address.
 	Port int
-	// Host is the address that it must listen on.
+	// Host is the address that it must listen on; empty when it has none.
 	Host string
 	// Socket is the path of the unix socket that the instance must listen on;
-	// empty when it has a port.
+	// empty when it has a port or no address.
 	Socket string
 	// Dir is the artifact's directory, RunDir one that belongs to this instance
 	// alone, is writable, and goes when it goes.
@@ -118,7 +121,7 @@ type Instance struct {
 	// Index is the instance's number in its release, from 1.
 	Index int   `json:"index"`
 	State State `json:"state"`
-	// Target is where it listens. It changes only while no process of the
+	// Target is where it listens, the zero value for one without an address. It changes only while no process of the
 	// instance runs, when its address was taken by another program in the
 	// meantime: one who keeps targets compares them whenever Restarts has grown.
 	Target health.Target `json:"target"`
@@ -157,9 +160,10 @@ var ErrNoLogs = errors.New("there are no logs of it: it has never run on this ma
 type Driver interface {
 	// Ensure makes instances 1 to n of the release exist, and no others: it
 	// starts the missing, leaves the living alone, stops those above n. It
-	// returns when that is under way, not when the instances are ready; an
-	// error means that one couldn't even be started, and names the remedy. An
-	// instance in state Failed counts as existing.
+	// returns when the missing are being started, not when they are ready, and
+	// when none of the processes of those above n lives; an error means that one
+	// couldn't even be started, and names the remedy. An instance in state Failed
+	// counts as existing.
 	Ensure(ctx context.Context, r Release, n int) error
 
 	// Check says, without any effect, whether Ensure could run the release: an

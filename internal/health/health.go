@@ -1,7 +1,8 @@
 // Package health says what it means for an instance to be healthy, and finds
 // out.
 //
-// A [Check] is one question, asked over HTTP or TCP. [Check.Probe] asks it once.
+// A [Check] is one question: over HTTP or TCP, which [Check.Probe] asks once, or to
+// be asked by a driver, of a command, a file, or the instance's own word.
 // A [Gate] turns the answers into a state that does not flap: it opens after a
 // number of good answers in a row and closes after a number of bad ones.
 //
@@ -14,15 +15,21 @@ import (
 	"time"
 )
 
-// Check is a question to an instance. Exactly one of HTTP, TCP and Command is
-// set.
+// Check is a question to an instance. Exactly one of HTTP, TCP, Command, File and
+// Notify is set; [Check.Probe] can ask the first two, the others only a driver,
+// which runs the instance.
 type Check struct {
 	HTTP *HTTP `json:"http,omitempty"`
 	TCP  bool  `json:"tcp,omitempty"`
 	// Command is an argument vector, run by the driver beside the instance;
-	// exit code 0 is healthy. [Check.Probe] can't ask it: it has no instance to
-	// run it beside.
+	// exit code 0 is healthy.
 	Command []string `json:"command,omitempty"`
+	// File is a path in the instance's own directory; that it exists is healthy.
+	File string `json:"file,omitempty"`
+	// Notify: the instance says READY=1, and may say STOPPING=1, by the protocol of
+	// sd_notify(3). Interval, Timeout, Healthy and Unhealthy mean nothing then: it says
+	// it once.
+	Notify bool `json:"notify,omitempty"`
 
 	// Interval is the time between the starts of two probes, Timeout the
 	// longest that one may take.

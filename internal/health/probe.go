@@ -30,9 +30,12 @@ const (
 //	GET /healthz: 503, want 2xx or 3xx
 //	connect 127.0.0.1:2001: connection refused
 //
-// It wraps the error of ctx when ctx ended. A Check with a Command is an error:
-// only a driver can ask it.
+// It wraps the error of ctx when ctx ended. A Check by Command, File or Notify is
+// an error: only a driver can ask it.
 func (c Check) Probe(ctx context.Context, t Target) error {
+	if c.HTTP == nil && !c.TCP {
+		return errors.New("health check: neither HTTP nor TCP; a command, a file or a notify socket is asked by the driver that runs the instance")
+	}
 	timeout := c.Timeout
 	if timeout <= 0 {
 		timeout = defaultTimeout
@@ -43,13 +46,10 @@ func (c Check) Probe(ctx context.Context, t Target) error {
 		return err
 	}
 	defer conn.Close()
-	switch {
-	case c.HTTP != nil:
-		return c.HTTP.ask(ctx, conn, deadline, timeout)
-	case c.TCP:
-		return nil
+	if c.HTTP == nil {
+		return nil // that it is accepted is the answer
 	}
-	return errors.New("health check: neither HTTP nor TCP, and only a driver can run a command")
+	return c.HTTP.ask(ctx, conn, deadline, timeout)
 }
 
 func dial(ctx context.Context, t Target, deadline time.Time, timeout time.Duration) (net.Conn, error) {

@@ -185,10 +185,17 @@ func TestProbeCannotConnect(t *testing.T) {
 	}
 }
 
-func TestProbeWithoutQuestion(t *testing.T) {
-	target := listen(t, "tcp", func(net.Conn) {})
-	if err := (health.Check{Command: []string{"true"}}).Probe(t.Context(), target); err == nil {
-		t.Error("a command check was answered")
+// TestProbeOfWhatOnlyADriverCanAsk: nobody is called, and there needn't be anybody.
+func TestProbeOfWhatOnlyADriverCanAsk(t *testing.T) {
+	target := listen(t, "tcp", func(net.Conn) { t.Error("somebody called") })
+	for name, c := range map[string]health.Check{
+		"nothing": {}, "command": {Command: []string{"true"}}, "file": {File: "ready"}, "notify": {Notify: true},
+	} {
+		for _, to := range []health.Target{target, {}} {
+			if err := c.Probe(t.Context(), to); err == nil || !strings.Contains(err.Error(), "the driver that runs the instance") {
+				t.Errorf("%s at %+v: got %v", name, to, err)
+			}
+		}
 	}
 }
 

@@ -21,49 +21,40 @@ var _ driver.Driver = (*Fake)(nil)
 // NewFake returns a driver on m.
 func NewFake(m *Machine) *Fake { return &Fake{m} }
 
-// Ensure is part of [driver.Driver]. Instances that refuse to stop block it when
-// it has to start others in their place.
+// Ensure is part of [driver.Driver]. Instances that refuse to stop block it: those
+// above n, and those that it has to start others in place of.
 func (f *Fake) Ensure(ctx context.Context, r driver.Release, n int) error {
 	of := name{r.Service, r.ID}
 	s := f.m.script(r.Service, r.ID)
+	if err := check(&r); err != nil {
+		return fmt.Errorf("start %s of %s: %w", r.ID, r.Service, err)
+	}
 	if err := sleep(ctx, s.StartAfter); err != nil {
 		return fmt.Errorf("start %s of %s: %w", r.ID, r.Service, err)
 	}
-	wanted := func(p *process) bool { return p.of(of) && p.Index <= n }
+	var failed error
 	err := f.until(ctx, func() bool {
-		return !f.any(func(p *process) bool { return wanted(p) && p.State == driver.Stopping })
+		for _, p := range f.m.instances {
+			if p.of(of) && p.Index > n {
+				f.m.stop(p)
+			}
+		}
+		if f.any(func(p *process) bool { return p.of(of) && p.State == driver.Stopping }) {
+			return false
+		}
+		failed = f.start(r, n)
+		return true
 	})
 	if err != nil {
 		return fmt.Errorf("start %s of %s: an instance hasn't stopped: %w", r.ID, r.Service, err)
 	}
-
-	f.m.mu.Lock()
-	defer f.m.mu.Unlock()
-	there := map[int]bool{}
-	for _, p := range f.m.instances {
-		switch {
-		case wanted(p):
-			there[p.Index] = true
-		case p.of(of):
-			f.m.stop(p)
-		}
-	}
-	for index := 1; index <= n; index++ {
-		if there[index] {
-			continue
-		}
-		if s.StartError != nil {
-			return fmt.Errorf("start %s-%s-%d: %w", r.Service, r.ID, index, s.StartError)
-		}
-		f.m.create(r, index)
-	}
-	return nil
+	return failed
 }
 
 // Check is part of [driver.Driver].
 func (f *Fake) Check(ctx context.Context, r driver.Release) (notes []string, err error) {
 	s := f.m.script(r.Service, r.ID)
-	return s.CheckNotes, cmp.Or(ctx.Err(), s.CheckError)
+	return s.CheckNotes, cmp.Or(ctx.Err(), check(&r), s.CheckError)
 }
 
 // Exec is part of [driver.Driver].
@@ -189,6 +180,41 @@ func (f *Fake) Watch(ctx context.Context) <-chan struct{} {
 // ---- Mechanics ----
 
 func (p *process) of(n name) bool { return n == (name{p.Service, p.Release}) }
+
+// check holds a release to what every driver asks of one.
+func check(r *driver.Release) error {
+	if _, err := r.Signal(); err != nil {
+		return err
+	}
+	for _, command := range [][]string{r.Command, r.Health.Command} {
+		if len(command) == 0 {
+			continue
+		}
+		if _, err := r.Arguments(command, driver.Vars{}); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// start starts what is missing of instances 1 to n. The mutex is held.
+func (f *Fake) start(r driver.Release, n int) error {
+	s := f.m.scripts[name{r.Service, r.ID}]
+	for index := 1; index <= n; index++ {
+		if f.m.instances[instanceID(r, index)] != nil {
+			continue
+		}
+		if s.StartError != nil {
+			return fmt.Errorf("start %s: %w", instanceID(r, index), s.StartError)
+		}
+		f.m.create(r, index)
+	}
+	return nil
+}
+
+func instanceID(r driver.Release, index int) string {
+	return fmt.Sprintf("%s-%s-%d", r.Service, r.ID, index)
+}
 
 func (f *Fake) any(is func(*process) bool) bool {
 	for _, p := range f.m.instances {

@@ -3,6 +3,7 @@ package drivertest_test
 import (
 	"context"
 	"errors"
+	"slices"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -22,16 +23,22 @@ func TestFakeKeepsContract(t *testing.T) {
 			Restart: func() driver.Driver { return drivertest.NewFake(m) },
 			Release: func(service, id string, b drivertest.Behavior) driver.Release {
 				m.Script(service, id, script(b))
-				return driver.Release{Service: service, ID: id, StartDeadline: b.StartDeadline}
+				r := driver.Release{Service: service, ID: id, StartDeadline: b.StartDeadline, NoAddress: b.NoAddress, StopSignal: b.StopSignal}
+				if b.NamesPort {
+					r.Command = []string{"worker", "{{.Port}}"}
+				}
+				return r
 			},
-			Kill:  func(in driver.Instance) { m.Kill(in.ID) },
-			Alive: m.Alive,
+			Kill:        func(in driver.Instance) { m.Kill(in.ID) },
+			SetReady:    func(in driver.Instance, ready bool) { m.SetReady(in.ID, ready) },
+			StopSignals: m.StopSignals,
+			Alive:       m.Alive,
 		}
 	})
 }
 
 func script(b drivertest.Behavior) drivertest.Script {
-	s := drivertest.Script{NeverReady: b.NeverReady, Restarts: -1, Output: b.Prints}
+	s := drivertest.Script{NeverReady: b.NeverReady || b.ReadyBy != "", Restarts: -1, Output: b.Prints}
 	s.RefuseStop = min(b.StopsAfter, b.StopGrace)
 	if b.CannotStart {
 		s.StartError = errors.New("no such file")
@@ -146,6 +153,65 @@ func TestFakeHealthAndCommands(t *testing.T) {
 		}
 		if out, err := d.Exec(t.Context(), r, []string{"test"}, nil); out != "output" || !errors.Is(err, failed) {
 			t.Errorf("Exec: %q, %v", out, err)
+		}
+	})
+}
+
+func TestFakeScalesDown(t *testing.T) {
+	ensure(t, 3, drivertest.Script{RefuseStop: time.Minute}, func(t *testing.T, m *drivertest.Machine, d driver.Driver, r driver.Release) {
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		if err := d.Ensure(ctx, r, 1); !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("got %v, want the end of the context", err)
+		}
+		began := time.Now()
+		d = drivertest.NewFake(m) // the daemon was restarted
+		if err := d.Ensure(t.Context(), r, 1); err != nil {
+			t.Error(err)
+		}
+		if n, since := m.Alive("web", "r1"), time.Since(began); n != 1 || since != 59*time.Second {
+			t.Errorf("%d lived after %v, want 1 after 59s", n, since)
+		}
+		state(t, d, driver.Ready, 0)
+		if got := m.StopSignals("web", "r1"); !slices.Equal(got, []string{"TERM", "TERM"}) {
+			t.Errorf("asked to stop by %q, want TERM for each of the two", got)
+		}
+	})
+}
+
+func TestFakeCountsTogether(t *testing.T) {
+	ensure(t, 2, drivertest.Script{}, func(t *testing.T, m *drivertest.Machine, d driver.Driver, r driver.Release) {
+		together := func(want int, pairs ...[2]string) {
+			t.Helper()
+			if most, got := m.MostAliveOf("web"), m.Together("web"); most != want || !slices.Equal(got, pairs) {
+				t.Errorf("at most %d at once, together %v; want %d and %v", most, got, want, pairs)
+			}
+		}
+		scale := func(release string, n int) {
+			t.Helper()
+			of := r
+			of.ID = release
+			if err := d.Ensure(t.Context(), of, n); err != nil {
+				t.Fatal(err)
+			}
+		}
+		together(2, [2]string{"r1", "r1"})
+		scale("r2", 1)
+		together(3, [2]string{"r1", "r1"}, [2]string{"r1", "r2"})
+		if !m.EverTogether("web", "r2", "r1") || m.EverTogether("web", "r2", "r2") || m.EverTogether("other", "r1", "r2") {
+			t.Error("r1 and r2 of web, and nothing else of r2, were together")
+		}
+		scale("r1", 0)
+		m.ResetMost("web")
+		together(1)
+		scale("r2", 0)
+		scale("r3", 1)
+		together(1)
+		m.Script("web", "r4", drivertest.Script{Lies: true})
+		scale("r4", 1) // is dead from the start
+		together(1)
+		if most := m.MostAlive("web", "r1"); most != 0 {
+			t.Errorf("after the reset %d of r1 lived at once, want 0", most)
 		}
 	})
 }

@@ -1,8 +1,11 @@
 package drivertest
 
 import (
+	"cmp"
 	"context"
 	"fmt"
+	"maps"
+	"slices"
 	"sync"
 	"time"
 
@@ -59,7 +62,10 @@ type Machine struct {
 	instances map[string]*process
 	logs      map[name]map[string][]string // by instance ID
 	most      map[name]int
+	mostOf    map[string]int // by service
+	together  map[pair]bool
 	starts    map[name]int
+	signals   map[name][]string
 	pids      int
 	port      int
 	watchers  map[chan struct{}]bool
@@ -68,12 +74,19 @@ type Machine struct {
 
 type name struct{ service, release string }
 
+// pair are two releases of a service in the order of their names.
+type pair struct{ service, a, b string }
+
+func pairOf(service, a, b string) pair { return pair{service, min(a, b), max(a, b)} }
+
 // process is an instance on a machine. The machine's mutex guards it.
 type process struct {
 	driver.Instance
 	script   Script
 	deadline time.Duration
-	alive    bool
+	// signal is what it is asked to stop by.
+	signal string
+	alive  bool
 	// lastExit is the message about the last exit.
 	lastExit string
 	// life counts what has happened to the instance, so that a timer of an
@@ -88,7 +101,10 @@ func NewMachine() *Machine {
 		instances: map[string]*process{},
 		logs:      map[name]map[string][]string{},
 		most:      map[name]int{},
+		mostOf:    map[string]int{},
+		together:  map[pair]bool{},
 		starts:    map[name]int{},
+		signals:   map[name][]string{},
 		pids:      1000,
 		port:      20000,
 		watchers:  map[chan struct{}]bool{},
@@ -132,7 +148,7 @@ func (m *Machine) SetReady(id string, ready bool) {
 		m.ready(p)
 		return
 	}
-	p.State, p.Message = driver.Unready, "health: GET /healthz: 503, want 2xx or 3xx"
+	p.State, p.ReadySince, p.Message = driver.Unready, time.Time{}, "health: GET /healthz: 503, want 2xx or 3xx"
 	m.notify()
 }
 
@@ -148,6 +164,60 @@ func (m *Machine) MostAlive(service, release string) int {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	return m.most[name{service, release}]
+}
+
+// MostAliveOf is the highest number of processes of the service that have ever
+// lived at once, over all its releases.
+func (m *Machine) MostAliveOf(service string) int {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.mostOf[service]
+}
+
+// EverTogether reports whether processes of the service's releases a and b have
+// ever lived at once; of a release and itself, two of its own.
+func (m *Machine) EverTogether(service, a, b string) bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.together[pairOf(service, a, b)]
+}
+
+// Together returns the pairs of the service's releases that EverTogether is true of,
+// in order.
+func (m *Machine) Together(service string) [][2]string {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	var list [][2]string
+	for p := range m.together {
+		if p.service == service {
+			list = append(list, [2]string{p.a, p.b})
+		}
+	}
+	slices.SortFunc(list, func(x, y [2]string) int { return slices.Compare(x[:], y[:]) })
+	return list
+}
+
+// ResetMost has MostAlive and MostAliveOf of the service, EverTogether and Together
+// begin anew, with what lives now.
+func (m *Machine) ResetMost(service string) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	maps.DeleteFunc(m.most, func(of name, _ int) bool { return of.service == service })
+	maps.DeleteFunc(m.together, func(p pair, _ bool) bool { return p.service == service })
+	delete(m.mostOf, service)
+	for _, p := range m.instances {
+		if p.Service == service && p.alive {
+			m.count(p)
+		}
+	}
+}
+
+// StopSignals returns the signals by which living processes of the release were
+// asked to stop, one for each process, in the order of the requests.
+func (m *Machine) StopSignals(service, release string) []string {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return slices.Clone(m.signals[name{service, release}])
 }
 
 // Starts counts the starts of processes of the release, restarts included.
@@ -173,6 +243,22 @@ func (m *Machine) alive(of name) int {
 		}
 	}
 	return n
+}
+
+// count enters p, which lives, into what has ever lived at once.
+func (m *Machine) count(p *process) {
+	of, all := name{p.Service, p.Release}, 0
+	for _, other := range m.instances {
+		if !other.alive || other.Service != p.Service {
+			continue
+		}
+		all++
+		if other != p {
+			m.together[pairOf(p.Service, p.Release, other.Release)] = true
+		}
+	}
+	m.most[of] = max(m.most[of], m.alive(of))
+	m.mostOf[p.Service] = max(m.mostOf[p.Service], all)
 }
 
 // notify tells the watchers that List may have changed.
@@ -201,18 +287,21 @@ func (m *Machine) after(d time.Duration, p *process, f func()) {
 }
 
 func (m *Machine) create(r driver.Release, index int) {
-	m.port++
 	p := &process{
 		Instance: driver.Instance{
-			ID:      fmt.Sprintf("%s-%s-%d", r.Service, r.ID, index),
-			Service: r.Service, Release: r.ID, Index: index,
-			Target: health.Target{Network: "tcp", Address: fmt.Sprintf("127.0.0.1:%d", m.port)},
+			ID: instanceID(r, index), Service: r.Service, Release: r.ID, Index: index,
 		},
 		script:   m.scripts[name{r.Service, r.ID}],
 		deadline: r.StartDeadline,
+		signal:   cmp.Or(r.StopSignal, driver.DefaultStopSignal),
 	}
-	if r.Socket {
+	switch {
+	case r.NoAddress:
+	case r.Socket:
 		p.Target = health.Target{Network: "unix", Address: "/run/" + p.ID + "/sock"}
+	default:
+		m.port++
+		p.Target = health.Target{Network: "tcp", Address: fmt.Sprintf("127.0.0.1:%d", m.port)}
 	}
 	m.instances[p.ID] = p
 	m.start(p)
@@ -224,17 +313,18 @@ func (m *Machine) start(p *process) {
 	p.life++
 	p.alive, p.State, p.Pid, p.Started = true, driver.Starting, m.pids, time.Now()
 	m.starts[of]++
-	m.most[of] = max(m.most[of], m.alive(of))
 	if m.logs[of] == nil {
 		m.logs[of] = map[string][]string{}
 	}
 	m.logs[of][p.ID] = append(m.logs[of][p.ID], p.script.Output...)
 
-	switch s := p.script; {
-	case s.Lies && s.ExitAfter == 0:
-		m.ready(p)
+	if s := p.script; s.Lies && s.ExitAfter == 0 {
 		p.alive = false
+		m.ready(p)
 		return
+	}
+	m.count(p)
+	switch s := p.script; {
 	case s.NeverReady:
 		if p.deadline > 0 {
 			m.after(p.deadline, p, func() {
@@ -291,6 +381,10 @@ func (m *Machine) stop(p *process) {
 	}
 	p.life++
 	p.State = driver.Stopping
+	if p.alive {
+		of := name{p.Service, p.Release}
+		m.signals[of] = append(m.signals[of], p.signal)
+	}
 	switch d := p.script.RefuseStop; {
 	case !p.alive || d == 0:
 		m.end(p)

@@ -2,7 +2,10 @@ package drivertest
 
 import (
 	"bytes"
+	"context"
 	"slices"
+	"strings"
+	"time"
 
 	"github.com/segue-deploy/segue/internal/driver"
 )
@@ -14,6 +17,25 @@ func (s *suite) ensure(r driver.Release, n int) {
 	if err := s.Driver.Ensure(s.ctx, r, n); err != nil {
 		s.Fatalf("Ensure %d of %s %s: %v", n, r.Service, r.ID, err)
 	}
+}
+
+// ensureFor calls Ensure with a limit of time.
+func (s *suite) ensureFor(limit time.Duration, r driver.Release, n int) error {
+	ctx, cancel := context.WithTimeout(s.ctx, limit)
+	defer cancel()
+	return s.Driver.Ensure(ctx, r, n)
+}
+
+// refused holds Check and Ensure to an error with want in it, and to nothing else.
+func (s *suite) refused(r driver.Release, want string) {
+	s.Helper()
+	_, checked := s.Driver.Check(s.ctx, r)
+	for what, err := range map[string]error{"Check": checked, "Ensure": s.Driver.Ensure(s.ctx, r, 1)} {
+		if err == nil || !strings.Contains(err.Error(), want) {
+			s.Errorf("%s: got %v, want %q in it", what, err, want)
+		}
+	}
+	s.gone(r.Service, r.ID)
 }
 
 func (s *suite) remove(service, release string) {

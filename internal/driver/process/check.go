@@ -4,6 +4,7 @@ package process
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"path/filepath"
 
@@ -35,25 +36,15 @@ func (d *Driver) Check(ctx context.Context, r driver.Release) (notes []string, e
 }
 
 func (d *Driver) check(r *driver.Release) error {
-	if err := checkNames(r.Service, r.ID); err != nil {
+	hasArtifact := r.Dir != ""
+	if err := checkRelease(r); err != nil {
 		return err
 	}
-	hasArtifact := r.Dir != ""
-	if hasArtifact && !filepath.IsAbs(r.Dir) {
-		return fmt.Errorf("the artifact's directory %q isn't an absolute path", r.Dir)
-	}
-	id := instanceID(r.Service, r.ID, 1)
-	runDir, err := d.runDir(id, r.Socket)
+	runDir, err := d.runDir(instanceID(r.Service, r.ID, 1), r)
 	if err != nil {
 		return err
 	}
-	vars := driver.Vars{RunDir: runDir, Instance: id, Index: 1}
-	if r.Socket {
-		vars.Socket = socketPath(runDir)
-	} else {
-		vars.Host, vars.Port = host, d.cfg.PortMin
-	}
-	s, err := newSurroundings(r, vars)
+	s, err := newSurroundings(r, instanceVars(r, runDir, d.cfg.PortMin, 1))
 	if err != nil {
 		return err
 	}
@@ -62,7 +53,7 @@ func (d *Driver) check(r *driver.Release) error {
 		commands = append(commands, r.Health.Command)
 	}
 	for _, command := range commands {
-		args, err := s.arguments(command)
+		args, err := r.Arguments(command, s.vars)
 		if err != nil {
 			return err
 		}
@@ -75,4 +66,51 @@ func (d *Driver) check(r *driver.Release) error {
 		}
 	}
 	return nil
+}
+
+// checkPlaced refuses what no instance can be started of.
+func checkPlaced(r *driver.Release) error {
+	if r.Dir == "" {
+		return errors.New("the artifact has no directory")
+	}
+	return checkRelease(r)
+}
+
+// checkRelease is about all but the artifact, which may not be there yet.
+func checkRelease(r *driver.Release) error {
+	if err := checkNames(r.Service, r.ID); err != nil {
+		return err
+	}
+	if r.Dir != "" && !filepath.IsAbs(r.Dir) {
+		return fmt.Errorf("the artifact's directory %q isn't an absolute path", r.Dir)
+	}
+	if _, err := r.Signal(); err != nil {
+		return err
+	}
+	return checkHealth(r)
+}
+
+// checkHealth refuses a question that could never be answered.
+func checkHealth(r *driver.Release) error {
+	h := r.Health
+	if r.NoAddress && (h.HTTP != nil || h.TCP) {
+		return errors.New("the instances have no address at which their health could be asked over HTTP or TCP; take a command, a file or notify, or have them listen on a port or socket")
+	}
+	if h.File != "" && (!filepath.IsLocal(h.File) || filepath.Clean(h.File) == ".") {
+		return fmt.Errorf("the file %q of the health check isn't in the instance's run directory; give a path relative to it, such as ready", h.File)
+	}
+	return nil
+}
+
+// instanceVars are the values for the commands of an instance.
+func instanceVars(r *driver.Release, runDir string, port, index int) driver.Vars {
+	vars := driver.Vars{RunDir: runDir, Instance: instanceID(r.Service, r.ID, index), Index: index}
+	switch {
+	case r.NoAddress:
+	case r.Socket:
+		vars.Socket = socketPath(runDir)
+	default:
+		vars.Host, vars.Port = host, port
+	}
+	return vars
 }

@@ -11,7 +11,6 @@ import (
 	"slices"
 	"strings"
 	"syscall"
-	"text/template"
 
 	"github.com/segue-deploy/segue/internal/driver"
 	"golang.org/x/sys/unix"
@@ -82,6 +81,9 @@ func environment(r *driver.Release, vars driver.Vars, who account) map[string]st
 	set("SEGUE_ARTIFACT_DIR", vars.Dir)
 	set("SEGUE_RUN_DIR", vars.RunDir)
 	set("TMPDIR", vars.RunDir)
+	if r.Health.Notify && vars.RunDir != "" {
+		env["NOTIFY_SOCKET"] = notifyPath(vars.RunDir)
+	}
 	return env
 }
 
@@ -93,26 +95,6 @@ func (s *surroundings) environ(marker string) []string {
 	}
 	slices.Sort(list)
 	return append(list, markerName+"="+marker)
-}
-
-// arguments fills in the templates of a command.
-func (s *surroundings) arguments(command []string) ([]string, error) {
-	if len(command) == 0 {
-		return nil, errors.New("the command is empty")
-	}
-	args := make([]string, len(command))
-	for i, arg := range command {
-		t, err := template.New("argument").Option("missingkey=error").Parse(arg)
-		if err != nil {
-			return nil, fmt.Errorf("argument %d of the command, %q: %w", i+1, arg, err)
-		}
-		var text strings.Builder
-		if err := t.Execute(&text, s.vars); err != nil {
-			return nil, fmt.Errorf("argument %d of the command, %q: %w", i+1, arg, err)
-		}
-		args[i] = text.String()
-	}
-	return args, nil
 }
 
 // program finds the program that a command names: with a slash relative to the

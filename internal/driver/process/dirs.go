@@ -8,6 +8,8 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+
+	"github.com/segue-deploy/segue/internal/driver"
 )
 
 // maxSocketPath is the longest path of a unix socket, in bytes; see unix(7).
@@ -60,35 +62,63 @@ func (d *Driver) logPath(s, r, i string) string { return filepath.Join(d.logDir(
 
 // runDir is the path of an instance's run directory: named after the instance, or
 // by a short digest of its name where a socket's path would be too long otherwise.
-func (d *Driver) runDir(id string, socket bool) (string, error) {
+func (d *Driver) runDir(id string, r *driver.Release) (string, error) {
+	longest := func(dir string) string {
+		switch {
+		case r.Health.Notify:
+			return notifyPath(dir)
+		case r.Socket:
+			return socketPath(dir)
+		}
+		return ""
+	}
 	dir := filepath.Join(d.cfg.RunDir, id)
-	if !socket || len(socketPath(dir)) <= maxSocketPath {
+	if len(longest(dir)) <= maxSocketPath {
 		return dir, nil
 	}
 	digest := sha256.Sum256([]byte(id))
 	dir = filepath.Join(d.cfg.RunDir, hex.EncodeToString(digest[:6]))
-	if n := len(socketPath(dir)); n > maxSocketPath {
-		return "", fmt.Errorf("the path of its socket, %s, has %d bytes, and the kernel takes %d; give the daemon a shorter run directory", socketPath(dir), n, maxSocketPath)
+	if path := longest(dir); len(path) > maxSocketPath {
+		return "", fmt.Errorf("the path of its socket, %s, has %d bytes, and the kernel takes %d; give the daemon a shorter run directory", path, len(path), maxSocketPath)
 	}
 	return dir, nil
 }
 
+// socketPath is where an instance listens, notifyPath where it is listened to.
 func socketPath(runDir string) string { return filepath.Join(runDir, "sock") }
+func notifyPath(runDir string) string { return filepath.Join(runDir, "notify") }
 
-// makeRunDir makes an instance's run directory, for its user alone, and removes a
-// socket that an earlier process has left there.
-func makeRunDir(dir string, who account, socket bool) error {
+// notifyTemp is where it is made; no instance has a name with a dot in front.
+func notifyTemp(runDir string) string {
+	return filepath.Join(filepath.Dir(runDir), "."+filepath.Base(runDir))
+}
+
+// makeRunDir makes an instance's run directory, for its user alone, and removes what
+// an earlier process has left there that the next would be taken for it by: its
+// socket, and the file that says that it is ready.
+func makeRunDir(dir string, who account, r *driver.Release) error {
 	if err := os.Mkdir(dir, 0o700); err != nil && !os.IsExist(err) {
 		return fmt.Errorf("make its run directory: %w", err)
 	}
 	if err := who.own(dir); err != nil {
 		return fmt.Errorf("give its run directory to user %s: %w", who.name, err)
 	}
-	if !socket {
+	if r.Socket {
+		if err := os.Remove(socketPath(dir)); err != nil && !os.IsNotExist(err) {
+			return fmt.Errorf("remove its old socket: %w", err)
+		}
+	}
+	if r.Health.File == "" {
 		return nil
 	}
-	if err := os.Remove(socketPath(dir)); err != nil && !os.IsNotExist(err) {
-		return fmt.Errorf("remove its old socket: %w", err)
+	// Its user owns the directory: a symbolic link must not lead out of it.
+	root, err := os.OpenRoot(dir)
+	if err != nil {
+		return fmt.Errorf("remove its old file %s: %w", r.Health.File, err)
+	}
+	defer root.Close()
+	if err := root.RemoveAll(r.Health.File); err != nil {
+		return fmt.Errorf("remove its old file %s: %w", r.Health.File, err)
 	}
 	return nil
 }

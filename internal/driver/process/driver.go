@@ -125,9 +125,10 @@ func (d *Driver) Run(ctx context.Context) error {
 	}
 }
 
-// Ensure is part of [driver.Driver]. It needs [Driver.Run] to run.
+// Ensure is part of [driver.Driver]. It needs [Driver.Run] to run. It starts nothing
+// before those above n have ended: at no time are there more than there were, or n.
 func (d *Driver) Ensure(ctx context.Context, r driver.Release, n int) error {
-	if err := checkRelease(&r); err != nil {
+	if err := checkPlaced(&r); err != nil {
 		return fmt.Errorf("start %s of %s: %w", r.ID, r.Service, err)
 	}
 	end, err := d.turns.take(ctx, r.Service+"/"+r.ID)
@@ -137,17 +138,19 @@ func (d *Driver) Ensure(ctx context.Context, r driver.Release, n int) error {
 	defer end()
 
 	there := map[int]bool{}
+	var ending []*instance
 	for _, in := range d.of(r.Service, r.ID) {
-		switch {
-		case in.index > n:
+		if in.index > n {
 			in.askToStop()
-			err = d.await(ctx, in.stopSaved)
-		case in.asked():
-			err = d.await(ctx, in.gone)
-		default:
+		}
+		if in.asked() {
+			ending = append(ending, in)
+		} else {
 			there[in.index] = true
 		}
-		if err != nil {
+	}
+	for _, in := range ending {
+		if err := d.await(ctx, in.gone); err != nil {
 			return fmt.Errorf("%s hasn't stopped: %w", in.id, err)
 		}
 	}
@@ -387,16 +390,6 @@ func checkNames(service, release string) error {
 		if !nameForm.MatchString(name) {
 			return fmt.Errorf("%q is no name of a service or release", name)
 		}
-	}
-	return nil
-}
-
-func checkRelease(r *driver.Release) error {
-	if err := checkNames(r.Service, r.ID); err != nil {
-		return err
-	}
-	if !filepath.IsAbs(r.Dir) {
-		return fmt.Errorf("the artifact's directory %q isn't an absolute path", r.Dir)
 	}
 	return nil
 }

@@ -26,12 +26,11 @@ type instance struct {
 	id, service, release string
 	index                int
 
-	// stop is closed when somebody has asked it to stop, stopSaved when that is
-	// on disk, gone when nothing is left of it.
-	stop      chan struct{}
-	stopOnce  sync.Once
-	stopSaved chan struct{}
-	gone      chan struct{}
+	// stop is closed when somebody has asked it to stop, gone when nothing is left
+	// of it.
+	stop     chan struct{}
+	stopOnce sync.Once
+	gone     chan struct{}
 	// first gets the outcome of the first start.
 	first chan error
 	// view is what List shows.
@@ -43,12 +42,17 @@ type instance struct {
 	// leader is the process that rec.Pid names, once it is watched.
 	leader *leader
 	gate   *health.Gate
+	// notices is where the leader says how it is, if it is to.
+	notices *notices
 	// notBefore is when it may be started again.
 	notBefore time.Time
 	// isNew until the first start.
 	isNew bool
 	// hadLeader: the leader is known to have ended, though not by us.
 	hadLeader bool
+	// mayHaveSpoken: an earlier driver has started it, and nobody has listened to it
+	// since that one's end.
+	mayHaveSpoken bool
 	// complaint is what the last bad answer to a probe was, or why it can't be
 	// stopped.
 	complaint string
@@ -64,6 +68,7 @@ func newInstance(d *Driver, r driver.Release, index int) *instance {
 // adopted makes an instance of a record that an earlier driver has left.
 func adopted(d *Driver, rec record) *instance {
 	in := makeInstance(d, rec)
+	in.mayHaveSpoken = true
 	if rec.Phase == stopping {
 		in.askToStop()
 	}
@@ -92,7 +97,7 @@ func adopted(d *Driver, rec record) *instance {
 func makeInstance(d *Driver, rec record) *instance {
 	return &instance{
 		d: d, id: rec.id(), service: rec.Release.Service, release: rec.Release.ID, index: rec.Index,
-		stop: make(chan struct{}), stopSaved: make(chan struct{}), gone: make(chan struct{}), first: make(chan error, 1),
+		stop: make(chan struct{}), gone: make(chan struct{}), first: make(chan error, 1),
 		rec: rec,
 	}
 }
@@ -166,7 +171,9 @@ func (in *instance) attach() {
 	}
 }
 
+// detach lets go of the process, whether it has ended or not.
 func (in *instance) detach() {
+	in.closeNotices()
 	if in.leader != nil {
 		in.leader.close()
 		in.leader = nil
@@ -249,8 +256,8 @@ func (in *instance) observe(ctx context.Context) {
 	probing, cancel := context.WithCancel(ctx)
 	answers := make(chan error)
 	var prober sync.WaitGroup
-	wasReady := in.rec.WasReady
-	prober.Go(func() { in.probe(probing, answers, wasReady) })
+	known := said(&in.rec)
+	prober.Go(func() { in.probe(probing, answers, known) })
 	// The prober reads the record, which the end of the process changes.
 	quiet := func() { cancel(); prober.Wait() }
 	defer quiet()
@@ -327,7 +334,7 @@ func (in *instance) giveUp(message string) {
 func (in *instance) clearProcess() {
 	in.rec.Pid, in.rec.Ticks = 0, 0
 	in.rec.ReadySince, in.rec.WasReady = time.Time{}, false
-	in.complaint = ""
+	in.complaint, in.mayHaveSpoken = "", false
 }
 
 // limited: it may have a control group.
@@ -371,6 +378,9 @@ func (in *instance) state() driver.State {
 }
 
 func (in *instance) target() health.Target {
+	if in.rec.Release.NoAddress {
+		return health.Target{}
+	}
 	if in.rec.Release.Socket && in.rec.RunDir != "" {
 		return health.Target{Network: "unix", Address: socketPath(in.rec.RunDir)}
 	}

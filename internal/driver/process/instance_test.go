@@ -88,25 +88,64 @@ func TestCheckThatHangs(t *testing.T) {
 	m := startMachine(t)
 	r := m.shell(`exec sleep 3600`)
 	r.Health.Command = []string{"/bin/sh", "-c", "sleep 3599 & echo waiting; wait"}
-	r.Health.Timeout = 50 * time.Millisecond
-	r.StartDeadline = 300 * time.Millisecond
+	r.Health.Timeout = 300 * time.Millisecond
 	m.ensure(r, 1)
-	in := m.in(driver.Failed)
-	if want := "not ready 300ms after its start: check /bin/sh: no result within 50ms: waiting"; in.Message != want {
-		t.Errorf("message is %q, want %q", in.Message, want)
-	}
-	eventually(t, "ended", func() bool { return len(m.processes("")) == 0 })
+	m.until("told", func(l []driver.Instance) bool {
+		return l[0].Message == "health: check /bin/sh: no result within 300ms: waiting"
+	})
+	m.stop()
+	eventually(t, "ended", func() bool { return len(m.processes("")) == 1 })
+	m.start()
+	m.remove(r)
 }
 
 // TestNeverReadyInBackoff: the deadline also ends one that exits again and again.
 func TestNeverReadyInBackoff(t *testing.T) {
 	m := startMachine(t)
-	r := m.shell("exit 3")
-	r.StartDeadline = 100 * time.Millisecond
-	m.ensure(r, 1)
-	in := m.in(driver.Failed)
-	if !strings.Contains(in.Message, "exited with code 3") || !strings.Contains(in.Message, "not ready 100ms after its start: ") {
-		t.Errorf("message is %q", in.Message)
+	r := m.release()
+	r.StartDeadline = time.Minute
+	in := makeInstance(m.Driver, record{
+		Release: r, Index: 1, Phase: running, RunDir: t.TempDir(),
+		FirstStarted: time.Now().Add(-time.Hour), Down: true, Message: "exited with code 3 after 0.1s",
+	})
+	in.notBefore = time.Now().Add(time.Hour)
+	if in.backoff(t.Context()) {
+		t.Error("it is to be started again")
+	}
+	want := "not ready 1m0s after its start: exited with code 3 after 0.1s"
+	if view := in.look(); view.State != driver.Failed || view.Message != want {
+		t.Errorf("%s: %q, want %q", view.State, view.Message, want)
+	}
+	if on := m.record(in.id); on.Phase != failed || on.Message != want {
+		t.Errorf("on record it is %s: %q", on.Phase, on.Message)
+	}
+}
+
+func TestWhyNotReady(t *testing.T) {
+	const begin = "not ready 1m0s after its start: "
+	notify := func(in *instance) { in.rec.Release.Health.Notify, in.mayHaveSpoken = true, true }
+	for want, set := range map[string]func(in *instance){
+		"no probe of its health has had an answer": func(*instance) {},
+		"GET /: 503, want 2xx or 3xx":              func(in *instance) { in.complaint = "health: GET /: 503, want 2xx or 3xx" },
+		"GET /: 503; the process before exited with code 3": func(in *instance) {
+			in.complaint, in.rec.Message = "health: GET /: 503", "exited with code 3"
+		},
+		"exited with code 3": func(in *instance) { in.rec.Down, in.rec.Message = true, "exited with code 3" },
+		"no probe of its health has had an answer; what it may have said while segue was being started again is lost": notify,
+		"hasn't said READY=1; what it may have said while segue was being started again is lost": func(in *instance) {
+			notify(in)
+			in.complaint = "health: hasn't said READY=1"
+		},
+		"hasn't said READY=1": func(in *instance) {
+			notify(in)
+			in.mayHaveSpoken, in.complaint = false, "health: hasn't said READY=1"
+		},
+	} {
+		in := &instance{rec: record{Release: driver.Release{StartDeadline: time.Minute}}}
+		set(in)
+		if got := in.whyNotReady(); got != begin+want {
+			t.Errorf("got %q, want %q", got, begin+want)
+		}
 	}
 }
 

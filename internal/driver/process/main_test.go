@@ -33,6 +33,9 @@ func TestMain(m *testing.M) {
 		case "instance":
 			beInstance(os.Args[2:])
 			return
+		case "say":
+			say(os.Args[2:])
+			return
 		case "daemon":
 			beDaemon(os.Args[2:])
 			return
@@ -54,11 +57,16 @@ func beInstance(args []string) {
 	stops := f.Duration("stops-after", 0, "time from SIGTERM to the exit")
 	prints := f.String("prints", "", "lines to print, separated by commas")
 	child := f.String("child", "", "start a child that ignores SIGTERM: in my group, or with setsid")
+	printsStop := f.Bool("prints-stop", false, "print the signal that asks me to stop, which may be any")
+	readyBy := f.String("ready-by", "", "say by a file or by notify that I am ready: after SIGIO, and not after SIGPWR")
 	orphan := f.Bool("orphan", false, "be such a child")
 	_ = f.Parse(args)
 
 	term := make(chan os.Signal, 1)
 	signal.Notify(term, syscall.SIGTERM)
+	if *printsStop {
+		signal.Notify(term, unix.SIGINT, unix.SIGQUIT, unix.SIGHUP, unix.SIGUSR1, unix.SIGUSR2, unix.SIGWINCH)
+	}
 	for line := range strings.SplitSeq(*prints, ",") {
 		if line != "" {
 			fmt.Println(line)
@@ -88,8 +96,55 @@ func beInstance(args []string) {
 		os.Exit(98)
 	}
 	go http.Serve(ln, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(*status) }))
-	<-term
+	if *readyBy != "" {
+		sayReady(*readyBy)
+	}
+	sig := <-term
+	if *printsStop {
+		fmt.Println("stopped by " + unix.SignalName(sig.(syscall.Signal)))
+	}
 	time.Sleep(*stops)
+}
+
+// sayReady says by a file or by notify what signals tell it to, from when the file
+// "up" has its pid on.
+func sayReady(by string) {
+	dir := os.Getenv("SEGUE_RUN_DIR")
+	told := make(chan os.Signal, 1)
+	signal.Notify(told, unix.SIGIO, unix.SIGPWR)
+	go func() {
+		for sig := range told {
+			switch ready := sig == unix.SIGIO; {
+			case by == "notify" && ready:
+				notify("READY=1\nSTATUS=working\nX_UNKNOWN=1")
+			case by == "notify":
+				notify("STOPPING=1")
+			case ready:
+				_ = os.MkdirAll(filepath.Join(dir, "said"), 0o700)
+				_ = os.WriteFile(filepath.Join(dir, "said", "ready"), nil, 0o600)
+			default:
+				_ = os.Remove(filepath.Join(dir, "said", "ready"))
+			}
+		}
+	}()
+	_ = os.WriteFile(filepath.Join(dir, "up"), []byte(strconv.Itoa(os.Getpid())), 0o600)
+}
+
+// notify sends text by the protocol of sd_notify(3), again and again while nobody
+// listens.
+func notify(text string) {
+	address := &net.UnixAddr{Name: os.Getenv("NOTIFY_SOCKET"), Net: "unixgram"}
+	for {
+		conn, err := net.DialUnix("unixgram", nil, address)
+		if err == nil {
+			_, err = conn.Write([]byte(text))
+			conn.Close()
+		}
+		if err == nil {
+			return
+		}
+		time.Sleep(5 * time.Millisecond)
+	}
 }
 
 // machine is a driver's directory, and the driver on it.

@@ -28,7 +28,7 @@ const (
 // Exec is part of [driver.Driver]. The end of a command's output is returned, at
 // most 64 KiB.
 func (d *Driver) Exec(ctx context.Context, r driver.Release, command []string, env map[string]string) (output string, err error) {
-	if err := checkRelease(&r); err != nil {
+	if err := checkPlaced(&r); err != nil {
 		return "", err
 	}
 	s, err := newSurroundings(&r, driver.Vars{})
@@ -38,7 +38,7 @@ func (d *Driver) Exec(ctx context.Context, r driver.Release, command []string, e
 	for name, value := range env {
 		s.env[name] = value
 	}
-	args, err := s.arguments(command)
+	args, err := r.Arguments(command, s.vars)
 	if err != nil {
 		return "", err
 	}

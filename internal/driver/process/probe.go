@@ -5,7 +5,10 @@ package process
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
+	"io/fs"
+	"os"
 	"strings"
 	"time"
 
@@ -25,6 +28,9 @@ const (
 // newGate returns the gate of a process that may be ready already.
 func newGate(r *record) *health.Gate {
 	check := r.Release.Health
+	if check.Notify {
+		check.Healthy, check.Unhealthy = 1, 1 // it says it once
+	}
 	gate := health.NewGate(check.Healthy, check.Unhealthy)
 	if !r.ReadySince.IsZero() {
 		for !gate.Open() {
@@ -34,12 +40,16 @@ func newGate(r *record) *health.Gate {
 	return gate
 }
 
-// probe asks after the process's health until ctx ends and sends the answers.
-// wasReady: there is no hurry.
-func (in *instance) probe(ctx context.Context, answers chan<- error, wasReady bool) {
+// probe asks after the process's health until ctx ends and sends the answers. About
+// one of which something is known already there is no hurry.
+func (in *instance) probe(ctx context.Context, answers chan<- error, known notice) {
+	if in.rec.Release.Health.Notify {
+		in.attend(ctx, answers, known)
+		return
+	}
 	interval := cmp.Or(max(in.rec.Release.Health.Interval, 0), probeInterval)
 	wait := eager
-	if wasReady {
+	if known.word != "" {
 		wait = interval
 	}
 	for {
@@ -66,7 +76,10 @@ func (in *instance) probe(ctx context.Context, answers chan<- error, wasReady bo
 // ask asks once. What it reads of the instance doesn't change while it runs.
 func (in *instance) ask(ctx context.Context) error {
 	check := in.rec.Release.Health
-	if len(check.Command) == 0 {
+	switch {
+	case check.File != "":
+		return fileExists(in.rec.RunDir, check.File)
+	case len(check.Command) == 0:
 		return check.Probe(ctx, in.target())
 	}
 	s, path, args, err := in.command(check.Command)
@@ -86,6 +99,24 @@ func (in *instance) ask(ctx context.Context) error {
 	return fmt.Errorf("check %s: %w", args[0], err)
 }
 
+// fileExists asks for a file in a run directory. Its user owns the directory, and
+// links in it lead to nothing outside.
+func fileExists(runDir, file string) error {
+	root, err := os.OpenRoot(runDir)
+	if err != nil {
+		return fmt.Errorf("file %s: %w", file, err)
+	}
+	defer root.Close()
+	_, err = root.Stat(file)
+	switch {
+	case err == nil:
+		return nil
+	case errors.Is(err, fs.ErrNotExist):
+		return fmt.Errorf("there is no file %s in its run directory", file)
+	}
+	return fmt.Errorf("file %s: %w", file, err)
+}
+
 // answered takes an answer.
 func (in *instance) answered(err error) {
 	open, changed := in.gate.Observe(err == nil)
@@ -96,14 +127,32 @@ func (in *instance) answered(err error) {
 		in.complaint = ""
 	}
 	if changed {
-		in.rec.ReadySince = time.Time{}
-		if open {
-			in.rec.ReadySince = time.Now()
-			in.rec.WasReady, in.rec.EverReady = true, true
-		}
-		in.save()
+		in.turned(open)
 	}
 	in.publish()
+}
+
+// turned enters that the gate has opened or closed. What is asked again by the next
+// driver may be lost; what a process says only once must be on disk to count.
+func (in *instance) turned(open bool) {
+	before := in.rec
+	in.rec.ReadySince = time.Time{}
+	if open {
+		in.rec.ReadySince = time.Now()
+		in.rec.WasReady, in.rec.EverReady = true, true
+	}
+	if !in.rec.Release.Health.Notify {
+		in.save()
+		return
+	}
+	if err := in.rec.save(in.d.recordPath(in.id)); err != nil {
+		in.rec = before
+		in.gate = newGate(&in.rec)
+		in.complaint = "health: what it said on its notify socket can't be recorded: " + err.Error()
+		in.log().Warn("what an instance said of its health can't be recorded; trying again", "error", err)
+		return
+	}
+	in.d.cfg.fault("word recorded")
 }
 
 // whyNotReady says at the deadline what has kept it from being ready.
@@ -116,6 +165,9 @@ func (in *instance) whyNotReady() string {
 		why += "no probe of its health has had an answer"
 	default:
 		why += strings.TrimPrefix(in.complaint, "health: ")
+	}
+	if in.rec.Release.Health.Notify && in.mayHaveSpoken {
+		why += "; what it may have said while segue was being started again is lost"
 	}
 	if in.rec.Message != "" {
 		why += "; the process before " + in.rec.Message

@@ -11,7 +11,6 @@ import (
 	"syscall"
 	"time"
 
-	"github.com/segue-deploy/segue/internal/driver"
 	"golang.org/x/sys/unix"
 )
 
@@ -32,7 +31,7 @@ func (in *instance) start() error {
 	if err != nil {
 		return err
 	}
-	if err := makeRunDir(in.rec.RunDir, s.account, in.rec.Release.Socket); err != nil {
+	if err := makeRunDir(in.rec.RunDir, s.account, &in.rec.Release); err != nil {
 		return err
 	}
 	out, err := in.openLog(s.account)
@@ -52,8 +51,14 @@ func (in *instance) start() error {
 	}
 	defer lock.Close()
 
+	if in.rec.Release.Health.Notify {
+		if in.notices, err = listenNotify(in.rec.RunDir, s.account); err != nil {
+			return err
+		}
+	}
 	before := in.rec
 	if err := in.intend(); err != nil {
+		in.closeNotices()
 		in.rec = before
 		return err
 	}
@@ -63,6 +68,7 @@ func (in *instance) start() error {
 		err = in.started(pid)
 	}
 	if err != nil {
+		in.closeNotices()
 		in.rec = before
 		in.save()
 	}
@@ -73,11 +79,11 @@ func (in *instance) start() error {
 // can listen on. A port stays the same unless another program has taken it.
 func (in *instance) reserve() (err error) {
 	if in.rec.RunDir == "" {
-		if in.rec.RunDir, err = in.d.runDir(in.id, in.rec.Release.Socket); err != nil {
+		if in.rec.RunDir, err = in.d.runDir(in.id, &in.rec.Release); err != nil {
 			return err
 		}
 	}
-	if in.rec.Release.Socket || in.rec.Port != 0 && free(in.rec.Port) {
+	if in.rec.Release.NoAddress || in.rec.Release.Socket || in.rec.Port != 0 && free(in.rec.Port) {
 		return nil
 	}
 	old := in.rec.Port
@@ -95,16 +101,11 @@ func (in *instance) reserve() (err error) {
 
 // command works out how to run a command of the release for this instance.
 func (in *instance) command(command []string) (s surroundings, path string, args []string, err error) {
-	vars := driver.Vars{RunDir: in.rec.RunDir, Instance: in.id, Index: in.index}
-	if in.rec.Release.Socket {
-		vars.Socket = socketPath(in.rec.RunDir)
-	} else {
-		vars.Host, vars.Port = host, in.rec.Port
-	}
-	if s, err = newSurroundings(&in.rec.Release, vars); err != nil {
+	r := &in.rec.Release
+	if s, err = newSurroundings(r, instanceVars(r, in.rec.RunDir, in.rec.Port, in.index)); err != nil {
 		return s, "", nil, err
 	}
-	if args, err = s.arguments(command); err != nil {
+	if args, err = r.Arguments(command, s.vars); err != nil {
 		return s, "", nil, err
 	}
 	path, err = s.program(args[0])
@@ -178,6 +179,9 @@ func (in *instance) started(pid int) error {
 	}
 	in.d.cfg.fault("recorded")
 	in.gate, in.hadLeader = newGate(&in.rec), false
+	if in.notices != nil {
+		in.notices.follow(in.leader.identity, said(&in.rec))
+	}
 	return nil
 }
 

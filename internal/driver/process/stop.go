@@ -18,7 +18,6 @@ func (in *instance) end(ctx context.Context) bool {
 		in.save()
 		in.d.cfg.fault("stop recorded")
 	}
-	in.stopOnDisk()
 	in.publish()
 	if in.leader != nil && !in.terminate(ctx) {
 		return false
@@ -27,21 +26,13 @@ func (in *instance) end(ctx context.Context) bool {
 	return true
 }
 
-// stopOnDisk tells Ensure that the next driver would stop it, too.
-func (in *instance) stopOnDisk() {
-	select {
-	case <-in.stopSaved:
-	default:
-		close(in.stopSaved)
-	}
-}
-
 // forget removes all that there is of it but its log.
 func (in *instance) forget(ctx context.Context) {
 	if in.rec.RunDir != "" {
 		if err := os.RemoveAll(in.rec.RunDir); err != nil {
 			in.log().Warn("a run directory can't be removed", "error", err)
 		}
+		_ = os.Remove(notifyTemp(in.rec.RunDir)) // of a start that was cut short
 	}
 	if in.limited() {
 		if err := in.d.cgroups().remove(ctx, in.id); err != nil {
@@ -60,15 +51,14 @@ func (in *instance) forget(ctx context.Context) {
 		in.d.ports.giveBack(in.rec.Port)
 	}
 	in.d.drop(in)
-	in.stopOnDisk()
 	close(in.gone)
 }
 
-// terminate ends the process and all that belongs to it: by SIGTERM, and after
-// the grace by SIGKILL. What the leader leaves behind has the rest of the grace.
-// It returns false when ctx ended before that.
+// terminate ends the process and all that belongs to it: by its stop signal, and
+// after the grace by SIGKILL. What the leader leaves behind has the rest of the
+// grace. It returns false when ctx ended before that.
 func (in *instance) terminate(ctx context.Context) bool {
-	if _, err := in.leader.signal(unix.SIGTERM); err != nil {
+	if err := in.requestStop(); err != nil {
 		in.complain(err)
 	}
 	in.d.cfg.fault("signalled")
@@ -76,6 +66,7 @@ func (in *instance) terminate(ctx context.Context) bool {
 	defer cancel()
 	select {
 	case <-in.leader.done:
+		in.requestStopOfRest()
 		_ = poll(grace, 100*time.Millisecond, func() (bool, error) {
 			list, err := in.leader.living()
 			return len(list) == 0, err
@@ -93,6 +84,40 @@ func (in *instance) terminate(ctx context.Context) bool {
 	in.save()
 	in.publish()
 	return true
+}
+
+// requestStop sends the stop signal. SIGTERM goes to all processes of the instance:
+// each program understands it, and some shells don't pass it on. Any other means
+// what the leader makes of it, and would end at once a child that knows nothing of
+// it, such as the job that is to be finished; so it goes to the leader alone.
+func (in *instance) requestStop() error {
+	sig := in.stopSignal()
+	if sig != unix.SIGTERM {
+		return in.leader.signalOne(in.leader.pid, sig)
+	}
+	_, err := in.leader.signal(sig)
+	return err
+}
+
+// requestStopOfRest asks what has outlived its leader, if nobody has yet.
+func (in *instance) requestStopOfRest() {
+	if in.stopSignal() == unix.SIGTERM {
+		return
+	}
+	if _, err := in.leader.signal(unix.SIGTERM); err != nil {
+		in.complain(err)
+	}
+}
+
+// stopSignal is the release's. A record with one that isn't known is of another
+// version of segue; what it asked for can't be had, and the instance has to end.
+func (in *instance) stopSignal() unix.Signal {
+	name, err := in.rec.Release.Signal()
+	if err != nil {
+		in.log().Warn("an instance is stopped by SIGTERM", "error", err)
+		return unix.SIGTERM
+	}
+	return unix.SignalNum("SIG" + name)
 }
 
 // killAll ends what lives of the instance by SIGKILL and returns true when

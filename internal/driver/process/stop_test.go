@@ -92,6 +92,63 @@ func TestGraceForChildren(t *testing.T) {
 	}
 }
 
+// TestStopSignalForLeader stops a shell by a signal of its own, which finishes its
+// job. The job itself would die of that signal.
+func TestStopSignalForLeader(t *testing.T) {
+	for _, restart := range []bool{false, true} {
+		m := startMachine(t)
+		r := m.shell(`
+			trap 'stop=1' USR1
+			while [ -z "$stop" ]; do
+				: >"$SEGUE_RUN_DIR/ready"
+				sh -c 'sleep 0.3; : >"$SEGUE_ARTIFACT_DIR/job"' || exit 1
+			done
+			rm "$SEGUE_ARTIFACT_DIR/job"
+			sleep 0.1 && : >"$SEGUE_ARTIFACT_DIR/finished"`)
+		r.StopSignal = "USR1"
+		m.ensure(r, 1)
+		m.ready(1)
+		if restart {
+			m.restart()
+		}
+		m.remove(r)
+		if _, err := os.Stat(filepath.Join(r.Dir, "finished")); err != nil {
+			t.Errorf("it wasn't allowed to finish its job: %v", err)
+		}
+	}
+}
+
+// TestRestIsAskedByTerm: what a leader leaves behind that was stopped by a signal
+// of its own is asked, too.
+func TestRestIsAskedByTerm(t *testing.T) {
+	m := startMachine(t)
+	r := m.shell(`
+		trap 'exit' HUP
+		setsid sh -c 'trap "sleep 0.3; : >\"$SEGUE_ARTIFACT_DIR/finished\"; exit" TERM; : >"$SEGUE_RUN_DIR/ready"; while :; do sleep 0.05; done' &
+		while :; do sleep 0.05; done`)
+	r.StopSignal = "HUP"
+	m.ensure(r, 1)
+	m.ready(1)
+	m.remove(r)
+	if _, err := os.Stat(filepath.Join(r.Dir, "finished")); err != nil {
+		t.Errorf("the child wasn't asked to stop: %v", err)
+	}
+}
+
+// TestStopSignalIgnored is the way to SIGKILL.
+func TestStopSignalIgnored(t *testing.T) {
+	m := startMachine(t)
+	r := m.shell(`trap '' WINCH; : >"$SEGUE_RUN_DIR/ready"; while :; do sleep 0.05; done`)
+	r.StopSignal, r.StopGrace = "WINCH", 100*time.Millisecond
+	m.ensure(r, 2)
+	m.ready(2)
+	m.ensure(r, 1)
+	if n := len(m.processes("web-r1-2")); n > 0 {
+		t.Errorf("%d processes of an instance above n live", n)
+	}
+	m.ready(1)
+}
+
 func TestRemoveInBackoff(t *testing.T) {
 	m := startMachine(t)
 	r := m.release("-exit=3")
