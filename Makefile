@@ -7,6 +7,10 @@ TOOLS   := $(CURDIR)/$(BIN)/tools
 LINT    := $(TOOLS)/golangci-lint
 LINT_VERSION := v2.15.0
 
+# Property tests draw the same cases each time, so that a change is judged by what it
+# changes. RAPID_SEED=0 draws others, RAPID_CHECKS=5000 more of them.
+export RAPID_SEED ?= 20261126
+
 .PHONY: build demo test unit race lint e2e bench fuzz deps clean
 
 build: ## the one static binary
@@ -33,11 +37,16 @@ $(LINT):
 unit: ## the packages' own tests, without the race detector
 	$(GO) test ./cmd/... ./internal/... ./examples/... ./e2e/load/...
 
+# The detector makes the sweeps, which let each thing happen after each event of each
+# strategy, ten times as long: they are thinned with it, and whole without it.
 race: ## the packages' own tests, with it
 	$(GO) test -race ./cmd/... ./internal/... ./examples/... ./e2e/load/...
+	$(GO) test -run Anywhere ./internal/deploy
 
+# Most of the time a test here waits for something, so more run at once than there are
+# processors.
 e2e: ## the real binary under load, built with the race detector
-	$(GO) test -race -count=1 -timeout=12m ./e2e
+	$(GO) test -race -count=1 -parallel=4 -timeout=25m ./e2e
 
 bench:
 	$(GO) test -run='^$$' -bench=. -benchmem ./internal/... 

@@ -1,7 +1,6 @@
 package e2e
 
 import (
-	"encoding/json"
 	"fmt"
 	"net/http"
 	"path/filepath"
@@ -28,108 +27,17 @@ func (s *stage) crashPoints(file, deployment string) []string {
 	return append(points, "web/"+deployment+"/finished")
 }
 
-// TestDaemonKilledAfterEachEvent kills the daemon with SIGKILL after each
-// journalled event of a good and of a bad deployment, under load, and restarts it.
-func TestDaemonKilledAfterEachEvent(t *testing.T) {
-	t.Parallel()
-	s := newStage(t).serve()
-	s.deploy(release{version: "0"}, 0)
-	l := s.load(load.Config{Rate: 120})
-	l.answersFrom("r1", time.Time{})
-	file := s.write("segue.yaml", release{version: "1"}.String(), 0o644)
-	// The plan of the next deployment also retires what is warm then.
-	s.expect(0, "deploy", "-f", file)
-	number := 3
-	for _, kind := range s.crashPoints(file, "dN") {
-		point := strings.Replace(kind, "dN", fmt.Sprintf("d%d", number), 1)
-		s.crash(file, point)
-		st := s.status()
-		if st.Deployment.ID != fmt.Sprintf("d%d", number) || st.Deployment.Phase != "promoted" {
-			t.Fatalf("after %s: %s is %s", point, st.Deployment.ID, st.Deployment.Phase)
-		}
-		s.noSecondCopy(point)
-		number++
-	}
-	l.nothingLost()
-}
-
-// TestDaemonKilledWhileTakingBack does the same with a candidate that fails in
-// its bake.
-func TestDaemonKilledWhileTakingBack(t *testing.T) {
-	t.Parallel()
-	s := newStage(t).serve()
-	s.deploy(release{version: "0"}, 0)
-	l := s.load(load.Config{Rate: 120, KeepAlive: 6, Fresh: 2})
-	l.answersFrom("r1", time.Time{})
-	file := s.write("segue.yaml", release{behaviour: "errors=40", bake: 60 * time.Second}.String(), 0o644)
-	// One clean run tells what the events are.
-	res := s.Run(t.Context(), "deploy", "-f", file, "-o", "json")
-	var points []string
-	back := false
-	for line := range strings.Lines(res.Stdout) {
-		var ev struct {
-			Kind string
-			Data struct{ Step int }
-		}
-		if err := json.Unmarshal([]byte(line), &ev); err != nil {
-			t.Fatal(err)
-		}
-		back = back || ev.Kind == "failed"
-		switch {
-		case !back:
-		case ev.Kind == "intended" || ev.Kind == "did" || ev.Kind == "failed":
-			points = append(points, fmt.Sprintf("%s/%d", ev.Kind, ev.Data.Step))
-		case ev.Kind == "turned-back" || ev.Kind == "finished":
-			points = append(points, ev.Kind)
-		}
-	}
-	if len(points) < 6 {
-		t.Fatalf("exit code %d, points %v in\n%s%s", res.Code, points, res.Stdout, res.Stderr)
-	}
-	for i, p := range points {
-		point := fmt.Sprintf("web/d%d/%s", i+3, p)
-		s.crash(file, point)
-		st := s.status()
-		if st.Deployment.Phase != "failed" || st.Stable != "r1" || len(st.Releases) != 1 {
-			t.Fatalf("after %s: %+v", point, st)
-		}
-		s.noSecondCopy(point)
-	}
-	report := l.end()
-	if report.Lost+report.Wrong > 0 || report.ServiceError == 0 {
-		t.Errorf("%s\n%v", report, report.Failures)
-	}
-}
-
-// crash restarts the daemon so that it dies at a point of the next deployment,
-// deploys, restarts it again, and waits until the deployment has ended.
-func (s *stage) crash(file, point string) {
-	s.t.Helper()
-	if err := s.Signal(syscall.SIGKILL); err != nil {
-		s.t.Fatal(err)
-	}
-	<-s.Ended()
-	s.Env = []string{"SEGUE_CRASH_AFTER=" + point}
-	s.serve()
-	s.Run(s.t.Context(), "deploy", "-f", file, "--wait=false")
-	select {
-	case <-s.Ended():
-	case <-time.After(2 * time.Minute):
-		s.t.Fatalf("the daemon did not reach %s: %+v", point, s.status())
-	}
-	s.Env = nil
-	s.serve()
-	eventually(s.t, "an end of the deployment killed after "+point, func() bool {
-		phase := s.status().Deployment.Phase
-		return phase == "promoted" || phase == "failed" || phase == "aborted"
-	})
-}
-
 // noSecondCopy compares what the status says with the processes that live.
 func (s *stage) noSecondCopy(when string) {
 	s.t.Helper()
+	s.onlyThese(s.status(), when)
+}
+
+// onlyThese is noSecondCopy for a status that is known.
+func (s *stage) onlyThese(st status, when string) {
+	s.t.Helper()
 	want := 1 // the proxy
-	for _, r := range s.status().Releases {
+	for _, r := range st.Releases {
 		want += len(r.Instances)
 		for _, in := range r.Instances {
 			if in.Restarts > 0 {

@@ -5,6 +5,7 @@ package e2e
 import (
 	"cmp"
 	"context"
+	"encoding/json"
 	"fmt"
 	"io"
 	"net"
@@ -21,8 +22,9 @@ import (
 	"github.com/segue-deploy/segue/e2e/rig"
 )
 
-// binaries are built once, before the tests.
-type binaries struct{ segue, service string }
+// binaries are built once, before the tests: segue, and the examples that it
+// deploys.
+type binaries struct{ segue, service, ledger, worker string }
 
 var built binaries
 
@@ -35,10 +37,16 @@ func runTests(m *testing.M) int {
 		return 1
 	}
 	defer os.RemoveAll(dir)
-	built = binaries{segue: filepath.Join(dir, "segue"), service: filepath.Join(dir, "demo-service")}
+	built = binaries{
+		segue: filepath.Join(dir, "segue"), service: filepath.Join(dir, "demo-service"),
+		ledger: filepath.Join(dir, "ledger"), worker: filepath.Join(dir, "worker"),
+	}
+	// The examples are small, since they are deployed again and again.
 	for _, args := range [][]string{
 		{"build", "-race", "-tags", "crashpoints", "-o", built.segue, "../cmd/segue"},
-		{"build", "-o", built.service, "../examples/demo"},
+		{"build", "-ldflags", "-s -w", "-o", built.service, "../examples/demo"},
+		{"build", "-ldflags", "-s -w", "-o", built.ledger, "../examples/ledger"},
+		{"build", "-ldflags", "-s -w", "-o", built.worker, "../examples/worker"},
 	} {
 		if out, err := exec.Command("go", args...).CombinedOutput(); err != nil {
 			fmt.Fprintf(os.Stderr, "go %s: %v\n%s", strings.Join(args, " "), err, out)
@@ -156,18 +164,25 @@ type release struct {
 	drain     time.Duration
 	warm      time.Duration
 	deadline  time.Duration
-	more      string
+	// strategy is the value of the field; empty is blue-green with that bake.
+	strategy string
+	// guard is the value of that field; empty is the test's usual one.
+	guard string
+	// oneBad: of its instances only the first has the behaviour.
+	oneBad bool
+	// env are lines that are added to it, more is added at the end.
+	env, more string
 }
 
 func (r release) String() string {
 	return fmt.Sprintf(`service: web
 artifact: artifact
-command: [./demo-service]
+command: %s
 instances: %d
 env:
   DEMO_VERSION: "%s"
   DEMO_BEHAVIOUR: %s
-health:
+%shealth:
   http: {path: /healthz}
   interval: 100ms
   timeout: 5s
@@ -175,23 +190,32 @@ health:
 smoke:
   - http: {path: /smoke, contains: smoke test passed}
 strategy:
-  blue-green: {bake: %s, max_errors: 10%%, min_requests: 20}
+  %s
+guard: {%s}
 drain: %s
 warm: %s
 stop_grace: 5s
-%s`, cmp.Or(r.instances, 2), r.version, cmp.Or(r.behaviour, "ok"), cmp.Or(r.deadline, 30*time.Second),
-		cmp.Or(r.bake, 500*time.Millisecond), cmp.Or(r.drain, 20*time.Second), cmp.Or(r.warm, 5*time.Minute), r.more)
+%s`, r.command(), cmp.Or(r.instances, 2), r.version, cmp.Or(r.behaviour, "ok"), r.env, cmp.Or(r.deadline, 30*time.Second),
+		cmp.Or(r.strategy, fmt.Sprintf("blue-green: {bake: %s}", cmp.Or(r.bake, 500*time.Millisecond))),
+		cmp.Or(r.guard, "max_errors: 10%, min_requests: 20"), cmp.Or(r.drain, 20*time.Second), cmp.Or(r.warm, 5*time.Minute), r.more)
 }
 
-// deploy deploys a release and expects an exit code.
-func (s *stage) deploy(r release, code int) rig.Result {
+func (r release) command() string {
+	if r.oneBad {
+		return `[sh, -c, 'case $SEGUE_INSTANCE in *-1) ;; *) DEMO_BEHAVIOUR=ok ;; esac; exec ./demo-service']`
+	}
+	return "[./demo-service]"
+}
+
+// deploy deploys what a segue.yaml describes and expects an exit code.
+func (s *stage) deploy(r fmt.Stringer, code int) rig.Result {
 	s.t.Helper()
 	file := s.write("segue.yaml", r.String(), 0o644)
 	return s.expect(code, "deploy", "-f", file)
 }
 
 // deployBeside deploys while the test goes on.
-func (s *stage) deployBeside(r release) <-chan rig.Result {
+func (s *stage) deployBeside(r fmt.Stringer) <-chan rig.Result {
 	s.t.Helper()
 	file := s.write("segue.yaml", r.String(), 0o644)
 	done := make(chan rig.Result, 1)
@@ -295,6 +319,29 @@ func eventually(t *testing.T, what string, holds func() bool) {
 	}
 }
 
+// ask sends one request to the daemon's API.
+func (s *stage) ask(method, path, body string) (code int, answer []byte, err error) {
+	client := http.Client{Timeout: 30 * time.Second, Transport: &http.Transport{
+		DisableKeepAlives: true,
+		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+			var dialer net.Dialer
+			return dialer.DialContext(ctx, "unix", filepath.Join(s.Dir, "segue.sock"))
+		},
+	}}
+	req, err := http.NewRequestWithContext(s.t.Context(), method, "http://segue"+path, strings.NewReader(body))
+	if err != nil {
+		return 0, nil, err
+	}
+	req.Header.Set("Content-Type", "application/json")
+	resp, err := client.Do(req)
+	if err != nil {
+		return 0, nil, err
+	}
+	defer resp.Body.Close()
+	answer, err = io.ReadAll(resp.Body)
+	return resp.StatusCode, answer, err
+}
+
 // get sends one request on a connection of its own.
 func (s *stage) get(path string) (int, string) {
 	s.t.Helper()
@@ -325,15 +372,12 @@ func (s *stage) dial() net.Conn {
 // status is the service's, as far as tests look at it.
 type status struct {
 	Stable     string
-	Deployment struct {
-		ID    string
-		Phase string
-		Steps []struct{ Kind, Status string }
-	}
-	Releases []struct {
+	Deployment deployment
+	Releases   []struct {
 		ID        string
 		Role      string
 		Weight    int
+		Want      int
 		Instances []struct {
 			ID       string
 			State    string
@@ -341,22 +385,60 @@ type status struct {
 			Restarts int
 		}
 	}
+	// Hold is one by hand.
+	Hold    *struct{}
 	Traffic struct {
 		Releases []counts
+		Held     held
+		Mirror   mirrored
 	}
+}
+
+type deployment struct {
+	ID        string
+	Candidate string
+	Phase     string
+	Reason    string
+	Paused    *struct{ By, Reason string }
+	Steps     []step
+}
+
+type step struct {
+	Kind, Status string
+	Back         bool
 }
 
 type counts struct {
 	ID       string
 	Accepted uint64
 	InFlight int64 `json:"in_flight"`
+	Rerouted uint64
 	Retried  uint64
 }
 
+// held are the requests that waited in the proxy.
+type held struct {
+	Now                  int64
+	Total, Expired, Gone uint64
+	LetGo                uint64 `json:"let_go"`
+	Longest              time.Duration
+}
+
+// mirrored are the copies of requests.
+type mirrored struct {
+	Sent, Dropped, Failed, Same, Different, Uncompared uint64
+}
+
+// status asks the API itself, as `segue status` does: it is asked for all the time, and
+// a process for each would take most of the machine.
 func (s *stage) status() status {
 	s.t.Helper()
+	code, text, err := s.ask(http.MethodGet, "/v1/services", "")
+	if err != nil || code != http.StatusOK {
+		s.t.Fatalf("status: %v, %d %s", err, code, text)
+	}
 	var all []status
-	if err := s.JSON(s.t.Context(), &all, "status"); err != nil {
+	if err := json.Unmarshal(text, &all); err != nil {
 		s.t.Fatal(err)
 	}
 	if len(all) != 1 {
@@ -365,23 +447,39 @@ func (s *stage) status() status {
 	return all[0]
 }
 
+func (d deployment) final() bool {
+	return d.Phase == "promoted" || d.Phase == "failed" || d.Phase == "aborted"
+}
+
 // receipt is a deployment's, as far as tests look at it.
 type receipt struct {
-	Phase  string
-	Reason string
-	Total  struct {
-		Accepted        uint64
-		Lost            uint64
-		FailedByService uint64 `json:"failed_by_service"`
-		FailedBySegue   uint64 `json:"failed_by_segue"`
-		Retried         uint64
-	}
-	Drains []struct {
+	Phase    string
+	Reason   string
+	Releases []account
+	Total    account
+	Drains   []struct {
 		Release                 string
 		Upgraded, Finished, Cut int
 		InFlight                int `json:"in_flight"`
 	}
+	Held    held
+	Mirror  mirrored
 	Unknown []string
+}
+
+// account is what became of a release's requests.
+type account struct {
+	Release         string
+	Accepted        uint64
+	Carried         int64
+	Answered        [6]uint64
+	Lost            uint64
+	FailedByService uint64 `json:"failed_by_service"`
+	FailedBySegue   uint64 `json:"failed_by_segue"`
+	ClientGone      uint64 `json:"client_gone"`
+	Rerouted        uint64
+	Retried         uint64
+	InFlight        int64 `json:"in_flight"`
 }
 
 func (s *stage) receipt(id string) receipt {
@@ -391,4 +489,24 @@ func (s *stage) receipt(id string) receipt {
 		s.t.Fatal(err)
 	}
 	return r
+}
+
+// adds fails unless every request of a receipt has exactly one end.
+func (r receipt) adds(t *testing.T, id string) {
+	t.Helper()
+	for _, a := range append(r.Releases, r.Total) {
+		ends := a.Lost + a.ClientGone + a.Rerouted + uint64(a.InFlight)
+		for _, n := range a.Answered {
+			ends += n
+		}
+		if begun := a.Accepted + uint64(a.Carried); begun != ends {
+			t.Errorf("receipt of %s: of %q %d requests were begun and %d ended: %+v", id, a.Release, begun, ends, a)
+		}
+	}
+	if h := r.Held; h.Total != uint64(h.Now)+h.LetGo+h.Expired+h.Gone {
+		t.Errorf("receipt of %s: held: %+v", id, h)
+	}
+	if len(r.Unknown) > 0 {
+		t.Errorf("receipt of %s: unknown: %q", id, r.Unknown)
+	}
 }

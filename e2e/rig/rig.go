@@ -54,24 +54,11 @@ func New(segue, dir string) (*Rig, error) {
 
 // Serve starts the daemon and returns when it answers commands.
 func (r *Rig) Serve() error {
-	r.daemon = exec.Command(r.Segue, append([]string{"serve", "--state-dir", r.Dir, "--listen", r.Address}, r.Flags...)...)
-	r.daemon.Env = append(os.Environ(), r.Env...)
-	var tail bytes.Buffer
-	out := io.Writer(&tail)
-	if r.Output != nil {
-		out = io.MultiWriter(&tail, r.Output)
-	}
-	r.daemon.Stdout, r.daemon.Stderr = out, out
-	if err := r.daemon.Start(); err != nil {
+	tail, err := r.Start()
+	if err != nil {
 		return err
 	}
-	ended := make(chan struct{})
-	r.ended = ended
-	cmd := r.daemon
-	go func() {
-		_ = cmd.Wait()
-		close(ended)
-	}()
+	ended := r.ended
 	deadline := time.Now().Add(startDeadline)
 	for time.Now().Before(deadline) {
 		if r.answers() {
@@ -84,6 +71,30 @@ func (r *Rig) Serve() error {
 		}
 	}
 	return fmt.Errorf("the daemon did not answer within %s", startDeadline)
+}
+
+// Start starts the daemon, whether or not it comes to answer commands. What it
+// writes is complete once it has ended.
+func (r *Rig) Start() (output *bytes.Buffer, err error) {
+	r.daemon = exec.Command(r.Segue, append([]string{"serve", "--state-dir", r.Dir, "--listen", r.Address}, r.Flags...)...)
+	r.daemon.Env = append(os.Environ(), r.Env...)
+	output = &bytes.Buffer{}
+	out := io.Writer(output)
+	if r.Output != nil {
+		out = io.MultiWriter(output, r.Output)
+	}
+	r.daemon.Stdout, r.daemon.Stderr = out, out
+	if err := r.daemon.Start(); err != nil {
+		return nil, err
+	}
+	ended := make(chan struct{})
+	r.ended = ended
+	cmd := r.daemon
+	go func() {
+		_ = cmd.Wait()
+		close(ended)
+	}()
+	return output, nil
 }
 
 func (r *Rig) answers() bool {

@@ -9,6 +9,8 @@
 package api
 
 import (
+	"time"
+
 	"github.com/segue-deploy/segue/internal/deploy"
 	"github.com/segue-deploy/segue/internal/spec"
 )
@@ -26,8 +28,10 @@ type DeployRequest struct {
 	// Artifact is the digest that the upload returned.
 	Artifact string `json:"artifact"`
 	// Busy says what to do when a deployment is under way; empty refuses.
-	Busy   deploy.Busy `json:"busy,omitempty"`
-	Reason string      `json:"reason,omitempty"`
+	Busy deploy.Busy `json:"busy,omitempty"`
+	// Override is why it is to be done in spite of a freeze.
+	Override string `json:"override,omitempty"`
+	Reason   string `json:"reason,omitempty"`
 }
 
 // RollbackRequest asks for an earlier release; an empty one is the last stable.
@@ -37,9 +41,63 @@ type RollbackRequest struct {
 	Reason  string      `json:"reason,omitempty"`
 }
 
-// AbortRequest says why.
-type AbortRequest struct {
+// ScaleRequest asks for another number of instances of stable.
+type ScaleRequest struct {
+	Instances int         `json:"instances"`
+	Busy      deploy.Busy `json:"busy,omitempty"`
+	Reason    string      `json:"reason,omitempty"`
+}
+
+// RestartRequest asks for new instances of stable's artifact and spec.
+type RestartRequest struct {
+	Busy   deploy.Busy `json:"busy,omitempty"`
+	Reason string      `json:"reason,omitempty"`
+}
+
+// CommandRequest is of a command that needs no more than why it is given: abort,
+// resume, release, unfreeze.
+type CommandRequest struct {
 	Reason string `json:"reason,omitempty"`
+}
+
+// PauseRequest asks a deployment to begin no further step.
+type PauseRequest struct {
+	// For is how long, Then what happens after it.
+	For    spec.Duration `json:"for"`
+	Then   spec.Then     `json:"then"`
+	Reason string        `json:"reason,omitempty"`
+}
+
+// PromoteRequest goes on from an approval or a pause.
+type PromoteRequest struct {
+	// Full skips the bakes and approvals that are still to come.
+	Full   bool   `json:"full,omitempty"`
+	Reason string `json:"reason,omitempty"`
+}
+
+// HoldRequest keeps a service's new requests waiting.
+type HoldRequest struct {
+	// For is how long the hold lasts, Limits what may wait in it.
+	For    spec.Duration `json:"for"`
+	Limits spec.Hold     `json:"limits"`
+	Reason string        `json:"reason,omitempty"`
+}
+
+// FreezeRequest refuses deploys.
+type FreezeRequest struct {
+	// Until is zero for a freeze without an end.
+	Until  time.Time `json:"until,omitzero"`
+	Reason string    `json:"reason,omitempty"`
+}
+
+// HoldEnd is what a release of held requests has ended; nil when there was no hold.
+type HoldEnd struct {
+	Hold *deploy.Hold `json:"hold"`
+}
+
+// FreezeEnd is what an unfreeze has ended; nil when there was no freeze.
+type FreezeEnd struct {
+	Freeze *deploy.Freeze `json:"freeze"`
 }
 
 // History is a service's past, oldest first.

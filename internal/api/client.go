@@ -2,6 +2,7 @@ package api
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -120,12 +121,59 @@ func (c *Client) Rollback(ctx context.Context, service string, req RollbackReque
 	return call[deploy.Deployment](ctx, c, http.MethodPost, servicePath(service, "rollback"), req)
 }
 
-// Abort ends a deployment; an empty ID is the one under way.
-func (c *Client) Abort(ctx context.Context, service, id string, req AbortRequest) (deploy.Deployment, error) {
-	if id == "" {
-		id = "current"
-	}
-	return call[deploy.Deployment](ctx, c, http.MethodPost, servicePath(service, "deployments", id, "abort"), req)
+// Restart asks for new instances of stable's artifact and spec.
+func (c *Client) Restart(ctx context.Context, service string, req RestartRequest) (deploy.Deployment, error) {
+	return call[deploy.Deployment](ctx, c, http.MethodPost, servicePath(service, "restart"), req)
+}
+
+// Scale asks for another number of instances of stable.
+func (c *Client) Scale(ctx context.Context, service string, req ScaleRequest) (deploy.Deployment, error) {
+	return call[deploy.Deployment](ctx, c, http.MethodPost, servicePath(service, "scale"), req)
+}
+
+// Abort ends a deployment. Here and in the commands that follow, an empty ID is the
+// one under way.
+func (c *Client) Abort(ctx context.Context, service, id string, req CommandRequest) (deploy.Deployment, error) {
+	return c.command(ctx, service, id, "abort", req)
+}
+
+// Pause has a deployment begin no further step.
+func (c *Client) Pause(ctx context.Context, service, id string, req PauseRequest) (deploy.Deployment, error) {
+	return c.command(ctx, service, id, "pause", req)
+}
+
+// Resume ends a pause.
+func (c *Client) Resume(ctx context.Context, service, id string, req CommandRequest) (deploy.Deployment, error) {
+	return c.command(ctx, service, id, "resume", req)
+}
+
+// Promote goes on from an approval or a pause.
+func (c *Client) Promote(ctx context.Context, service, id string, req PromoteRequest) (deploy.Deployment, error) {
+	return c.command(ctx, service, id, "promote", req)
+}
+
+func (c *Client) command(ctx context.Context, service, id, verb string, req any) (deploy.Deployment, error) {
+	return call[deploy.Deployment](ctx, c, http.MethodPost, servicePath(service, "deployments", cmp.Or(id, "current"), verb), req)
+}
+
+// Hold keeps a service's new requests waiting.
+func (c *Client) Hold(ctx context.Context, service string, req HoldRequest) (deploy.Hold, error) {
+	return call[deploy.Hold](ctx, c, http.MethodPost, servicePath(service, "hold"), req)
+}
+
+// Release lets them go.
+func (c *Client) Release(ctx context.Context, service string, req CommandRequest) (HoldEnd, error) {
+	return call[HoldEnd](ctx, c, http.MethodPost, servicePath(service, "release"), req)
+}
+
+// Freeze refuses deploys of a service.
+func (c *Client) Freeze(ctx context.Context, service string, req FreezeRequest) (deploy.Freeze, error) {
+	return call[deploy.Freeze](ctx, c, http.MethodPost, servicePath(service, "freeze"), req)
+}
+
+// Unfreeze allows them again.
+func (c *Client) Unfreeze(ctx context.Context, service string, req CommandRequest) (FreezeEnd, error) {
+	return call[FreezeEnd](ctx, c, http.MethodPost, servicePath(service, "unfreeze"), req)
 }
 
 // Services describes all services.
@@ -143,21 +191,24 @@ func (c *Client) History(ctx context.Context, service string) (History, error) {
 	return call[History](ctx, c, http.MethodGet, servicePath(service, "history"), nil)
 }
 
+// Explain says what a service waits for.
+func (c *Client) Explain(ctx context.Context, service string) ([]deploy.Wait, error) {
+	return call[[]deploy.Wait](ctx, c, http.MethodGet, servicePath(service, "explain"), nil)
+}
+
+// Actions lists what somebody has done to a service, oldest first.
+func (c *Client) Actions(ctx context.Context, service string) ([]deploy.Action, error) {
+	return call[[]deploy.Action](ctx, c, http.MethodGet, servicePath(service, "actions"), nil)
+}
+
 // Deployment returns one deployment; an empty ID is the last.
 func (c *Client) Deployment(ctx context.Context, service, id string) (deploy.Deployment, error) {
-	return call[deploy.Deployment](ctx, c, http.MethodGet, servicePath(service, "deployments", orLast(id)), nil)
+	return call[deploy.Deployment](ctx, c, http.MethodGet, servicePath(service, "deployments", cmp.Or(id, "last")), nil)
 }
 
 // Receipt returns the account of a deployment; an empty ID is the last.
 func (c *Client) Receipt(ctx context.Context, service, id string) (deploy.Receipt, error) {
-	return call[deploy.Receipt](ctx, c, http.MethodGet, servicePath(service, "deployments", orLast(id), "receipt"), nil)
-}
-
-func orLast(id string) string {
-	if id == "" {
-		return "last"
-	}
-	return id
+	return call[deploy.Receipt](ctx, c, http.MethodGet, servicePath(service, "deployments", cmp.Or(id, "last"), "receipt"), nil)
 }
 
 // Logs copies output of a service's instances to w.

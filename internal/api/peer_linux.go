@@ -2,11 +2,14 @@ package api
 
 import (
 	"context"
+	"fmt"
 	"net"
 	"os/user"
 	"strconv"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/segue-deploy/segue/internal/deploy"
 )
 
 type peerKey struct{}
@@ -31,11 +34,12 @@ func withPeer(ctx context.Context, c net.Conn) context.Context {
 	if u, err := user.LookupId(name); err == nil {
 		name = u.Username
 	}
-	return context.WithValue(ctx, peerKey{}, name)
+	return context.WithValue(ctx, peerKey{}, deploy.Actor{By: name, From: fmt.Sprintf("process %d of this machine", cred.Pid)})
 }
 
-// peer is the user who sent a request; empty if unknown.
-func peer(ctx context.Context) string {
-	name, _ := ctx.Value(peerKey{}).(string)
-	return name
+// peer is the user who sent a request, and from where; empty if unknown.
+func peer(ctx context.Context, reason string) deploy.Actor {
+	actor, _ := ctx.Value(peerKey{}).(deploy.Actor)
+	actor.Reason = reason
+	return actor
 }

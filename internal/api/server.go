@@ -66,21 +66,32 @@ type handler func(w http.ResponseWriter, r *http.Request) (any, error)
 func (s *Server) routes() http.Handler {
 	mux := http.NewServeMux()
 	for pattern, h := range map[string]handler{
-		"GET /v1/version":                                             s.version,
-		"POST /v1/stop":                                               s.stop,
-		"POST /v1/artifacts":                                          s.upload,
-		"POST /v1/plan":                                               s.plan,
-		"GET /v1/events":                                              s.events,
-		"GET /v1/services":                                            s.services,
-		"GET /v1/services/{service}":                                  s.status,
-		"GET /v1/services/{service}/history":                          s.history,
-		"GET /v1/services/{service}/logs":                             s.logs,
-		"GET /v1/services/{service}/events":                           s.events,
-		"POST /v1/services/{service}/rollback":                        s.rollback,
-		"POST /v1/services/{service}/deployments":                     s.deploy,
-		"GET /v1/services/{service}/deployments/{deployment}":         s.deployment,
-		"POST /v1/services/{service}/deployments/{deployment}/abort":  s.abort,
-		"GET /v1/services/{service}/deployments/{deployment}/receipt": s.receipt,
+		"GET /v1/version":                                              s.version,
+		"POST /v1/stop":                                                s.stop,
+		"POST /v1/artifacts":                                           s.upload,
+		"POST /v1/plan":                                                s.plan,
+		"GET /v1/events":                                               s.events,
+		"GET /v1/services":                                             s.services,
+		"GET /v1/services/{service}":                                   s.status,
+		"GET /v1/services/{service}/explain":                           s.explain,
+		"GET /v1/services/{service}/history":                           s.history,
+		"GET /v1/services/{service}/actions":                           s.actions,
+		"GET /v1/services/{service}/logs":                              s.logs,
+		"GET /v1/services/{service}/events":                            s.events,
+		"POST /v1/services/{service}/rollback":                         s.rollback,
+		"POST /v1/services/{service}/restart":                          s.restart,
+		"POST /v1/services/{service}/scale":                            s.scale,
+		"POST /v1/services/{service}/hold":                             s.hold,
+		"POST /v1/services/{service}/release":                          s.release,
+		"POST /v1/services/{service}/freeze":                           s.freeze,
+		"POST /v1/services/{service}/unfreeze":                         s.unfreeze,
+		"POST /v1/services/{service}/deployments":                      s.deploy,
+		"GET /v1/services/{service}/deployments/{deployment}":          s.deployment,
+		"GET /v1/services/{service}/deployments/{deployment}/receipt":  s.receipt,
+		"POST /v1/services/{service}/deployments/{deployment}/abort":   s.abort,
+		"POST /v1/services/{service}/deployments/{deployment}/pause":   s.pause,
+		"POST /v1/services/{service}/deployments/{deployment}/resume":  s.resume,
+		"POST /v1/services/{service}/deployments/{deployment}/promote": s.promote,
 	} {
 		mux.HandleFunc(pattern, s.answer(h))
 	}
@@ -132,7 +143,7 @@ func (s *Server) version(http.ResponseWriter, *http.Request) (any, error) { retu
 
 func (s *Server) stop(w http.ResponseWriter, r *http.Request) (any, error) {
 	s.stopOnce.Do(func() {
-		s.Logger.Info("asked to stop everything", "by", peer(r.Context()))
+		s.Logger.Info("asked to stop everything", "by", peer(r.Context(), "").By)
 		s.StopAll()
 	})
 	w.WriteHeader(http.StatusAccepted)
@@ -164,7 +175,7 @@ func (s *Server) deploy(w http.ResponseWriter, r *http.Request) (any, error) {
 		return nil, &Problem{Status: http.StatusBadRequest, Detail: fmt.Sprintf("the spec is of service %s, the path of %s", req.Spec.Service, r.PathValue("service"))}
 	}
 	d, err := s.Engine.Deploy(r.Context(), deploy.Request{
-		Spec: req.Spec, Artifact: req.Artifact, Busy: req.Busy, By: peer(r.Context()), Reason: req.Reason,
+		Spec: req.Spec, Artifact: req.Artifact, Busy: req.Busy, Override: req.Override, Actor: peer(r.Context(), req.Reason),
 	})
 	return answer(d, err)
 }
@@ -174,19 +185,7 @@ func (s *Server) rollback(w http.ResponseWriter, r *http.Request) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	return answer(s.Engine.Rollback(r.Context(), r.PathValue("service"), req.Release, req.Busy, peer(r.Context()), req.Reason))
-}
-
-func (s *Server) abort(w http.ResponseWriter, r *http.Request) (any, error) {
-	req, err := read[AbortRequest](w, r)
-	if err != nil {
-		return nil, err
-	}
-	number, err := number(r)
-	if err != nil {
-		return nil, err
-	}
-	return answer(s.Engine.Abort(r.Context(), r.PathValue("service"), number, peer(r.Context()), req.Reason))
+	return answer(s.Engine.Rollback(r.Context(), r.PathValue("service"), req.Release, req.Busy, peer(r.Context(), req.Reason)))
 }
 
 func (s *Server) services(_ http.ResponseWriter, r *http.Request) (any, error) {
@@ -200,6 +199,14 @@ func (s *Server) status(_ http.ResponseWriter, r *http.Request) (any, error) {
 func (s *Server) history(_ http.ResponseWriter, r *http.Request) (any, error) {
 	releases, deployments, err := s.Engine.History(r.Context(), r.PathValue("service"))
 	return answer(History{Releases: releases, Deployments: deployments}, err)
+}
+
+func (s *Server) explain(_ http.ResponseWriter, r *http.Request) (any, error) {
+	return answer(s.Engine.Explain(r.Context(), r.PathValue("service")))
+}
+
+func (s *Server) actions(_ http.ResponseWriter, r *http.Request) (any, error) {
+	return answer(s.Engine.Actions(r.Context(), r.PathValue("service")))
 }
 
 func (s *Server) deployment(_ http.ResponseWriter, r *http.Request) (any, error) {

@@ -61,7 +61,7 @@ func TestEveryRoute(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if d = w.await(d.ID); d.Phase != PhasePromoted || d.Candidate != "r1" || !d.Rollback || d.Why != "r2 is slow" {
+	if d = w.await(d.ID); d.Phase != PhasePromoted || d.Candidate != "r1" || d.Kind != KindRollback || d.Why != "r2 is slow" {
 		t.Errorf("rollback: %+v", d)
 	}
 	h, err := w.client.History(ctx, "web")
@@ -83,7 +83,7 @@ func TestWhoAsked(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := w.client.Abort(t.Context(), "web", "", AbortRequest{Reason: "wrong branch"}); err != nil {
+	if _, err := w.client.Abort(t.Context(), "web", "", CommandRequest{Reason: "wrong branch"}); err != nil {
 		t.Fatal(err)
 	}
 	w.await(d.ID)

@@ -13,6 +13,10 @@ type (
 	Release = deploy.Release
 	// Deployment is one attempt to make a release the stable one.
 	Deployment = deploy.Deployment
+	// DeploymentKind is what a deployment is for.
+	DeploymentKind = deploy.DeploymentKind
+	// Pause is a deployment that begins no further step.
+	Pause = deploy.Pause
 	// Phase is where a deployment is in its life.
 	Phase = deploy.Phase
 	// Step is one unit of a plan, StepState what has become of it.
@@ -35,6 +39,16 @@ type (
 	Busy = deploy.Busy
 	// Event is something that happened to a service.
 	Event = deploy.Event
+	// Actor is who gave a command, from where, and why.
+	Actor = deploy.Actor
+	// Action is something that somebody has done to a service.
+	Action = deploy.Action
+	// Wait is one thing that a service waits for.
+	Wait = deploy.Wait
+	// Hold keeps the requests of a service waiting.
+	Hold = deploy.Hold
+	// Freeze refuses deploys.
+	Freeze = deploy.Freeze
 
 	// Requested asks for a deployment.
 	Requested = deploy.Requested
@@ -46,6 +60,14 @@ type (
 	Did = deploy.Did
 	// Failed says that a step could not be completed.
 	Failed = deploy.Failed
+	// Checked is what a try of a check, or a hook, came to.
+	Checked = deploy.Checked
+	// PauseRequested asks to begin no further step.
+	PauseRequested = deploy.PauseRequested
+	// Resumed ends a pause.
+	Resumed = deploy.Resumed
+	// PromoteRequested goes on from an approval or a pause.
+	PromoteRequested = deploy.PromoteRequested
 	// AbortRequested asks for the way back.
 	AbortRequested = deploy.AbortRequested
 	// TurnedBack begins the way back.
@@ -58,12 +80,22 @@ type (
 
 // The constants of those types.
 const (
+	KindDeploy   = deploy.KindDeploy
+	KindRollback = deploy.KindRollback
+	KindRestart  = deploy.KindRestart
+	KindScale    = deploy.KindScale
+
 	PhaseQueued     = deploy.PhaseQueued
 	PhaseRunning    = deploy.PhaseRunning
 	PhaseTakingBack = deploy.PhaseTakingBack
 	PhasePromoted   = deploy.PhasePromoted
 	PhaseFailed     = deploy.PhaseFailed
 	PhaseAborted    = deploy.PhaseAborted
+
+	StepApprove = deploy.StepApprove
+	StepHold    = deploy.StepHold
+	StepPreview = deploy.StepPreview
+	StepShift   = deploy.StepShift
 
 	StepPending = deploy.StepPending
 	StepRunning = deploy.StepRunning

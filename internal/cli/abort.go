@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"context"
 	"fmt"
 
 	"github.com/spf13/cobra"
@@ -9,40 +10,30 @@ import (
 )
 
 func newAbort(o *options) *cobra.Command {
-	var reason string
+	var req api.CommandRequest
 	cmd := &cobra.Command{
 		Use:   "abort [dN]",
 		Short: "End a running deployment and give all traffic back to stable",
 		Args:  atMost(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			service, err := o.serviceName(cmd.Context())
-			if err != nil {
-				return err
-			}
-			id := ""
-			if len(args) == 1 {
-				id = args[0]
-			}
-			d, err := o.client().Abort(cmd.Context(), service, id, api.AbortRequest{Reason: reason})
-			if err != nil {
-				return err
-			}
-			fmt.Fprintln(cmd.OutOrStdout(), aborting(service, d))
-			return nil
+			return o.command(cmd, args, func(ctx context.Context, c *api.Client, service, id string) (api.Deployment, error) {
+				return c.Abort(ctx, service, id, req)
+			}, aborting)
 		},
 	}
-	o.addService(cmd)
-	cmd.Flags().StringVar(&reason, "reason", "", "why, for the history")
+	o.addCommand(cmd, &req.Reason)
 	return cmd
 }
 
 // aborting says what an abort will lead to.
-func aborting(service string, d api.Deployment) string {
+func aborting(service string, before, d api.Deployment) string {
 	switch {
-	case d.Phase == api.PhaseTakingBack:
-		return fmt.Sprintf("%s of %s is being taken back already", d.ID, service)
-	case d.Phase == api.PhaseQueued:
+	case before.AbortRequested || before.Phase == api.PhaseTakingBack:
+		return fmt.Sprintf("%s of %s is being taken back already; 'segue explain' shows how far it is", d.ID, service)
+	case d.Phase == api.PhaseQueued || before.Phase == api.PhaseQueued:
 		return fmt.Sprintf("%s of %s will not begin", d.ID, service)
+	case d.Kind == api.KindScale:
+		return fmt.Sprintf("aborting %s of %s; %s gets back the number of instances that it had", d.ID, service, d.Stable)
 	case d.Stable == "":
 		return fmt.Sprintf("aborting %s of %s; there is no stable release to take the traffic", d.ID, service)
 	}

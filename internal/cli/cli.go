@@ -33,6 +33,9 @@ const (
 	exitGoesOn    = 4
 )
 
+// exitCodes is what the verbs that follow a deployment say of them.
+const exitCodes = "Exit codes: 0 promoted, 1 error in use, 2 failed and taken back, 3 aborted, 4 not waited for."
+
 // Main runs the program and exits.
 func Main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
@@ -95,15 +98,17 @@ func newRoot() *cobra.Command {
 	root.PersistentFlags().StringVar(&o.stateDir, "state-dir", defaultStateDir(), "the daemon's directory ($SEGUE_STATE_DIR)")
 	root.AddGroup(
 		&cobra.Group{ID: "deploy", Title: "Deploy:"},
+		&cobra.Group{ID: "control", Title: "Control what is under way:"},
 		&cobra.Group{ID: "look", Title: "Look:"},
 		&cobra.Group{ID: "spec", Title: "Write segue.yaml:"},
 		&cobra.Group{ID: "run", Title: "Run Segue:"},
 	)
 	for group, verbs := range map[string][]*cobra.Command{
-		"deploy": {newPlan(o), newDeploy(o), newRollback(o), newAbort(o)},
-		"look":   {newStatus(o), newHistory(o), newLogs(o), newReceipt(o)},
-		"spec":   {newInit(), newValidate(o), newSchema()},
-		"run":    append(newRoles(o), newVersion(o)),
+		"deploy":  {newPlan(o), newDeploy(o), newRollback(o), newScale(o), newRestart(o), newWait(o)},
+		"control": {newPromote(o), newAbort(o), newPause(o), newResume(o), newHold(o), newRelease(o), newFreeze(o), newUnfreeze(o)},
+		"look":    {newStatus(o), newExplain(o), newHistory(o), newLogs(o), newReceipt(o)},
+		"spec":    {newInit(), newValidate(o), newSchema()},
+		"run":     append(newRoles(o), newVersion(o)),
 	} {
 		for _, v := range verbs {
 			v.GroupID = group

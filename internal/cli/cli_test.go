@@ -1,8 +1,9 @@
 package cli
 
 import (
-	"context"
 	"fmt"
+	"net"
+	"net/http"
 	"os"
 	"testing"
 
@@ -24,15 +25,10 @@ func (m tests) Run() int {
 }
 
 func TestMain(m *testing.M) {
-	testscript.Main(tests{m}, map[string]func(){
-		"segue": func() {
-			os.Exit(Run(context.Background(), os.Args[1:], os.Stdin, os.Stdout, os.Stderr))
-		},
-	})
+	testscript.Main(tests{m}, map[string]func(){"segue": Main, "web-service": runService})
 }
 
-// TestScripts are scenarios at a prompt, without a daemon; those with one are in
-// e2e.
+// TestScripts are scenarios at a prompt, without a daemon.
 func TestScripts(t *testing.T) {
 	testscript.Run(t, testscript.Params{
 		Dir: "testdata/script",
@@ -47,4 +43,17 @@ func TestScripts(t *testing.T) {
 			return nil
 		},
 	})
+}
+
+// runService is a service for scripts: it answers on the socket in SOCKET, and every
+// request the same.
+func runService() {
+	l, err := net.Listen("unix", os.Getenv("SOCKET"))
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+	err = http.Serve(l, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "hello") }))
+	fmt.Fprintln(os.Stderr, err)
+	os.Exit(1)
 }

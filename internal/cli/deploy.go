@@ -35,15 +35,22 @@ func (b *busyFlags) busy() api.Busy {
 }
 
 func newDeploy(o *options) *cobra.Command {
-	var busy busyFlags
+	var (
+		busy     busyFlags
+		dryRun   bool
+		override string
+	)
 	cmd := &cobra.Command{
 		Use:   "deploy [ARTIFACT]",
 		Short: "Make a new release of this directory's service and put it in place",
 		Long: "Make a new release of the artifact (a file or directory; by default the one that segue.yaml\n" +
 			"names) and put it in place.\n\n" +
-			"Exit codes: 0 promoted, 1 error in use, 2 failed and taken back, 3 aborted, 4 not waited for.",
+			exitCodes,
 		Args: atMost(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
+			if dryRun {
+				return o.plan(cmd)
+			}
 			asJSON, err := o.json()
 			if err != nil {
 				return err
@@ -64,7 +71,9 @@ func newDeploy(o *options) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			d, err := client.Deploy(cmd.Context(), api.DeployRequest{Spec: s, Artifact: up.Digest, Busy: busy.busy(), Reason: busy.reason})
+			d, err := client.Deploy(cmd.Context(), api.DeployRequest{
+				Spec: s, Artifact: up.Digest, Busy: busy.busy(), Override: override, Reason: busy.reason,
+			})
 			if err != nil {
 				return err
 			}
@@ -74,5 +83,7 @@ func newDeploy(o *options) *cobra.Command {
 	o.addFile(cmd)
 	o.addOutput(cmd, "json (an event a line)")
 	busy.add(cmd)
+	cmd.Flags().BoolVar(&dryRun, "dry-run", false, "print the steps and do nothing, as 'segue plan' does")
+	cmd.Flags().StringVar(&override, "override", "", "deploy in spite of a freeze, for this reason")
 	return cmd
 }

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"encoding/json"
 	"time"
 
 	"github.com/segue-deploy/segue/internal/api"
@@ -19,7 +20,7 @@ func start() time.Time { return time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC) }
 
 func newScript(stable string) *script {
 	s := &script{service: "web", now: start()}
-	s.after(0, api.Requested{Candidate: "r2", By: "ann", Reason: "hotfix"})
+	s.after(0, api.Requested{Candidate: "r2", Kind: api.KindDeploy, Actor: api.Actor{By: "ann", Reason: "hotfix"}})
 	s.after(0, api.Began{Stable: stable, Plan: []api.Step{
 		{Kind: "start", Release: "r2", Instances: 2, Deadline: 60e9},
 		{Kind: "shift", Weights: map[string]int{"r2": 100}},
@@ -44,6 +45,14 @@ func (s *script) after(d time.Duration, body any) *script {
 	case api.Failed:
 		ev.Body = b
 	case api.AbortRequested:
+		ev.Body = b
+	case api.PauseRequested:
+		ev.Body = b
+	case api.Resumed:
+		ev.Body = b
+	case api.PromoteRequested:
+		ev.Body = b
+	case api.Checked:
 		ev.Body = b
 	case api.TurnedBack:
 		ev.Body = b
@@ -91,11 +100,33 @@ func failed() *script {
 func aborted() *script {
 	return newScript("r1").
 		after(0, api.Intended{Step: 0}).
-		after(3*time.Second, api.AbortRequested{By: "bob", Reason: "wrong branch"}).
+		after(3*time.Second, api.AbortRequested{Actor: api.Actor{By: "bob", Reason: "wrong branch"}}).
 		after(0, api.TurnedBack{Reason: "aborted by bob: wrong branch", Plan: []api.Step{{Kind: "retire", Release: "r2"}}}).
 		after(0, api.Intended{Step: 3}).
 		after(20*time.Millisecond, did(3, "")).
 		after(0, api.Finished{Phase: api.PhaseAborted})
+}
+
+// asking is a deployment that holds requests and waits for somebody's word.
+func asking() *script {
+	s := &script{service: "web", now: start()}
+	return s.after(0, api.Requested{Candidate: "r2", Kind: api.KindDeploy}).
+		after(0, api.Began{Stable: "r1", Plan: []api.Step{
+			fromText(`{"kind": "hold", "hold": {"time": "2m"}}`),
+			fromText(`{"kind": "approve", "release": "r2", "deadline": "10m", "then": "abort"}`),
+			fromText(`{"kind": "shift", "weights": {"r2": 100}}`),
+		}}).
+		after(0, api.Intended{Step: 0}).
+		after(10*time.Millisecond, did(0, "")).
+		after(0, api.Intended{Step: 1})
+}
+
+func fromText(text string) api.Step {
+	var st api.Step
+	if err := json.Unmarshal([]byte(text), &st); err != nil {
+		panic(err)
+	}
+	return st
 }
 
 // until is the deployment after the first n events.

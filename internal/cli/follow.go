@@ -2,9 +2,11 @@ package cli
 
 import (
 	"cmp"
+	"context"
 	"encoding/json"
 	"fmt"
 	"io"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -45,18 +47,26 @@ func (f *follower) Found() { f.view.found() }
 
 // follow shows a deployment until it ends and returns its exit code as an error.
 func follow(cmd *cobra.Command, client *api.Client, service string, d api.Deployment, asJSON, wait bool) error {
-	out := cmd.OutOrStdout()
 	if !wait {
-		return leave(out, service, d, asJSON)
+		return leave(cmd.OutOrStdout(), service, d, asJSON)
 	}
+	return keepUp(cmd.Context(), cmd, client, service, d, asJSON)
+}
+
+// keepUp shows a deployment until it, or ctx, ends.
+func keepUp(ctx context.Context, cmd *cobra.Command, client *api.Client, service string, d api.Deployment, asJSON bool) error {
+	out := cmd.OutOrStdout()
 	f := follower{view: newView(out, service, asJSON)}
-	err := client.Follow(cmd.Context(), service, d.ID, &f)
+	err := client.Follow(ctx, service, d.ID, &f)
 	f.view.close()
 	switch {
 	case f.now.Phase.Final():
 		return phaseCode(f.now.Phase)
 	case cmd.Context().Err() != nil:
 		fmt.Fprintf(cmd.ErrOrStderr(), "\n%s of %s goes on without you: 'segue status' shows it, 'segue abort' ends it\n", d.ID, service)
+		return &exitError{exitGoesOn}
+	case ctx.Err() != nil:
+		fmt.Fprintf(cmd.ErrOrStderr(), "%s of %s goes on, the time to wait is over: 'segue explain' says what it waits for\n", d.ID, service)
 		return &exitError{exitGoesOn}
 	default:
 		return fmt.Errorf("%s of %s can't be followed any more: %w", d.ID, service, err)
@@ -66,7 +76,11 @@ func follow(cmd *cobra.Command, client *api.Client, service string, d api.Deploy
 // leave says what goes on without being waited for.
 func leave(out io.Writer, service string, d api.Deployment, asJSON bool) error {
 	if !asJSON {
-		fmt.Fprintf(out, "%s of %s: %s is on its way in; 'segue status' shows how far it is\n", d.ID, service, d.Candidate)
+		what := d.Candidate + " is on its way in"
+		if d.Kind == api.KindScale {
+			what = goal(d)
+		}
+		fmt.Fprintf(out, "%s of %s: %s; 'segue wait -s %s %s' waits for its end\n", d.ID, service, what, service, d.ID)
 	} else if err := printJSON(out, d); err != nil {
 		return err
 	}
@@ -90,8 +104,8 @@ func newView(out io.Writer, service string, asJSON bool) view {
 	if asJSON {
 		return jsonView{json.NewEncoder(out)}
 	}
-	if terminal, ok := isTerminal(out); ok {
-		return newLiveView(terminal, service)
+	if screen, ok := terminalOf(out); ok {
+		return newLiveView(screen, service)
 	}
 	return lineView{out, service}
 }
@@ -137,7 +151,13 @@ func describe(service string, ev api.Event, d api.Deployment) []string {
 	case api.Requested:
 		return []string{fmt.Sprintf("%s %s: %s%s", service, d.ID, goal(d), because(b.Reason))}
 	case api.Intended:
-		return []string{fmt.Sprintf("%s %s", stepNumber(d, b.Step), d.Steps[b.Step])}
+		lines := []string{fmt.Sprintf("%s %s", stepNumber(d, b.Step), d.Steps[b.Step])}
+		if st := approving(d); st != nil {
+			lines = append(lines, "      "+toPromote(service, d, st, ev.At))
+		}
+		return lines
+	case api.Checked:
+		return checked(b)
 	case api.Noted:
 		return []string{"      " + oneLine(b.Message)}
 	case api.Did:
@@ -151,12 +171,41 @@ func describe(service string, ev api.Event, d api.Deployment) []string {
 		return append(lines, tailLines(b.LogTail, "      ")...)
 	case api.AbortRequested:
 		return []string{oneLine(d.AbortReason)}
+	case api.PauseRequested:
+		return []string{pausedUntil(service, d, ev.At)}
+	case api.Resumed:
+		return []string{who(b.Actor, "resumed")}
+	case api.PromoteRequested:
+		return []string{promotedBy(b)}
 	case api.TurnedBack:
-		return []string{takingBack(d)}
+		return append(tailLines(b.LogTail, "      "), takingBack(d))
 	case api.Finished:
 		return []string{verdict(service, d)}
 	}
 	return nil
+}
+
+// checked tells of a try that failed, with the end of its output.
+func checked(b api.Checked) []string {
+	if b.Passed {
+		return nil
+	}
+	lines := []string{fmt.Sprintf("      %s: try %d failed after %s", oneLine(b.Name), b.Try, rough(b.Took))}
+	output := plain(strings.TrimSpace(b.Output))
+	for _, l := range output[max(0, len(output)-checkedLines):] {
+		lines = append(lines, "      | "+l)
+	}
+	return lines
+}
+
+// checkedLines is how much is shown of what a failed check has printed.
+const checkedLines = 5
+
+func promotedBy(b api.PromoteRequested) string {
+	if b.Full {
+		return who(b.Actor, "promoted in full") + "; the bakes and approvals still to come are skipped"
+	}
+	return who(b.Actor, "promoted")
 }
 
 // verdict is how a deployment ended, in a sentence.
@@ -164,6 +213,9 @@ func verdict(service string, d api.Deployment) string {
 	took := rough(d.Finished.Sub(d.Requested))
 	switch d.Phase {
 	case api.PhasePromoted:
+		if d.Kind == api.KindScale {
+			return fmt.Sprintf("%s %s: done, %s has %s (%s)", service, d.ID, d.Candidate, count(d.Instances, "instance"), took)
+		}
 		return fmt.Sprintf("%s %s: promoted, %s is stable (%s)", service, d.ID, d.Candidate, took)
 	case api.PhaseFailed:
 		return fmt.Sprintf("%s %s: failed and taken back (%s)%s", service, d.ID, took, because(d.Reason))
@@ -174,10 +226,13 @@ func verdict(service string, d api.Deployment) string {
 
 // takingBack says what becomes of the traffic.
 func takingBack(d api.Deployment) string {
-	if d.Stable == "" {
+	switch {
+	case d.Kind == api.KindScale:
+		return fmt.Sprintf("going back to %s of %s", count(d.StableInstances, "instance"), d.Stable)
+	case d.Stable == "":
 		return fmt.Sprintf("taking %s back; there is no stable release to take the traffic", d.Candidate)
 	}
-	return fmt.Sprintf("taking %s back; %s has the traffic", d.Candidate, d.Stable)
+	return fmt.Sprintf("taking %s back; %s is stable", d.Candidate, d.Stable)
 }
 
 func stepNumber(d api.Deployment, i int) string {

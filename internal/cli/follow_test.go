@@ -98,7 +98,7 @@ func TestExitCodes(t *testing.T) {
 		{"promoted", good(), nil, 0, "web d2: promoted, r2 is stable (11.2s)"},
 		{"failed", failed(), nil, 2, "web d2: failed and taken back (1.52s): web-r2-1: exited with code 3 after 1.5s"},
 		{"aborted", aborted(), nil, 3, "web d2: aborted by bob: wrong branch (3.02s)"},
-		{"not waited for", good(), []string{"--wait=false"}, 4, "d2 of web: r2 is on its way in; 'segue status' shows how far it is"},
+		{"not waited for", good(), []string{"--wait=false"}, 4, "d2 of web: r2 is on its way in; 'segue wait -s web d2' waits for its end"},
 		{"as JSON", failed(), []string{"-o", "json"}, 2, `"kind":"finished","data":{"phase":"failed"}}`},
 		{"as JSON and not waited for", good(), []string{"-o", "json", "--wait=false"}, 4, "}"},
 		{"in a wrong form", good(), []string{"-o", "yaml"}, 1, ""},
@@ -185,7 +185,7 @@ web d2: deploy r2: hotfix
       done after 1.204s: 2 instances ready
 2/3  shift traffic: r2 100 %
       done after 8ms: in force after 7.5ms
-3/3  bake r2 under traffic for 10s
+3/3  bake r2 for 10s
       done after 10s
 web d2: promoted, r2 is stable (11.2s)
 `},
@@ -196,7 +196,7 @@ web d2: deploy r2: hotfix
       its last lines:
       | panic:    no database
       | goodbye
-taking r2 back; r1 has the traffic
+taking r2 back; r1 is stable
 back retire r2: stop its instances
       done after 20ms
 web d2: failed and taken back (1.52s): web-r2-1: exited with code 3 after 1.5s
@@ -205,7 +205,7 @@ web d2: failed and taken back (1.52s): web-r2-1: exited with code 3 after 1.5s
 web d2: deploy r2: hotfix
 1/3  start 2 instances of r2 and wait until ready (at most 1m0s)
 aborted by bob: wrong branch
-taking r2 back; r1 has the traffic
+taking r2 back; r1 is stable
 back retire r2: stop its instances
       done after 20ms
 web d2: aborted by bob: wrong branch (3.02s)

@@ -12,6 +12,7 @@ import (
 )
 
 func newHistory(o *options) *cobra.Command {
+	var actions bool
 	cmd := &cobra.Command{
 		Use:   "history",
 		Short: "List a service's deployments and releases",
@@ -25,6 +26,9 @@ func newHistory(o *options) *cobra.Command {
 			if err != nil {
 				return err
 			}
+			if actions {
+				return o.actions(cmd, service, asJSON)
+			}
 			h, err := o.client().History(cmd.Context(), service)
 			if err != nil {
 				return err
@@ -37,7 +41,33 @@ func newHistory(o *options) *cobra.Command {
 	}
 	o.addService(cmd)
 	o.addOutput(cmd, "json")
+	cmd.Flags().BoolVar(&actions, "actions", false, "list what was done to it: when, by whom, from where, and why")
 	return cmd
+}
+
+func (o *options) actions(cmd *cobra.Command, service string, asJSON bool) error {
+	actions, err := o.client().Actions(cmd.Context(), service)
+	if err != nil {
+		return err
+	}
+	if asJSON {
+		return printJSON(cmd.OutOrStdout(), actions)
+	}
+	return printActions(cmd.OutOrStdout(), actions)
+}
+
+func printActions(out io.Writer, actions []api.Action) error {
+	w := tabwriter.NewWriter(out, 2, 8, 2, ' ', 0)
+	fmt.Fprintln(w, "WHEN\tDEPLOYMENT\tBY\tFROM\tWHAT\tWHY")
+	for _, a := range actions {
+		deployment := ""
+		if a.Deployment > 0 {
+			deployment = fmt.Sprintf("d%d", a.Deployment)
+		}
+		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\n", a.At.Local().Format(time.DateTime),
+			dash(deployment), dash(a.By), dash(oneLine(a.From)), oneLine(a.What), dash(oneLine(a.Reason)))
+	}
+	return w.Flush()
 }
 
 func printHistory(out io.Writer, h api.History) error {
@@ -45,8 +75,8 @@ func printHistory(out io.Writer, h api.History) error {
 	fmt.Fprintln(w, "DEPLOYMENT\tRELEASE\tFROM\tREQUESTED\tTOOK\tBY\tWHY\tEND")
 	for _, d := range h.Deployments {
 		candidate := d.Candidate
-		if d.Rollback {
-			candidate += " (rollback)"
+		if d.Kind != api.KindDeploy && d.Kind != "" {
+			candidate += fmt.Sprintf(" (%s)", d.Kind)
 		}
 		took := ""
 		if !d.Finished.IsZero() {

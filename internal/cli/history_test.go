@@ -14,7 +14,7 @@ func TestPrintHistory(t *testing.T) {
 		"deployments": [
 			{"id": "d1", "candidate": "r1", "phase": "promoted", "by": "ann", "why": "the first\nof all", "requested": "2026-03-01T12:00:00Z", "finished": "2026-03-01T12:00:12Z"},
 			{"id": "d2", "candidate": "r2", "stable": "r1", "phase": "failed", "reason": "smoke test\n  failed", "requested": "2026-03-01T12:00:00Z", "finished": "2026-03-01T12:00:00.5Z"},
-			{"id": "d3", "candidate": "r1", "stable": "r2", "rollback": true, "phase": "running", "requested": "2026-03-01T12:00:00Z"}],
+			{"id": "d3", "candidate": "r1", "stable": "r2", "kind": "rollback", "phase": "running", "requested": "2026-03-01T12:00:00Z"}],
 		"releases": [
 			{"id": "r1", "artifact": "sha256:0123456789abcdef0123", "created": "2026-03-01T12:00:00Z", "promotions": 1, "booted": 1234000000, "collected": true},
 			{"id": "r2", "artifact": "sha256:abc", "created": "2026-03-01T12:00:00Z"}]}`)

@@ -14,8 +14,7 @@ func TestLiveViewDraws(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var out bytes.Buffer
 		width, height := 80, 24
-		v := &liveView{out: &out, size: func() (int, int) { return width, height }, now: liveState{service: "web"}, stop: make(chan struct{})}
-		v.ended.Go(v.tick)
+		v := newLiveView(&screen{out: &out, size: func() (int, int) { return width, height }}, "web")
 		take := func() string {
 			synctest.Wait()
 			v.mu.Lock()
@@ -36,11 +35,11 @@ func TestLiveViewDraws(t *testing.T) {
 			t.Errorf("a tick later %q", got)
 		}
 		v.mu.Lock()
-		width = 40 // The terminal wraps the second and the last line.
+		width = 40 // The terminal wraps the second line.
 		v.mu.Unlock()
 		time.Sleep(redrawEvery)
 		got := take()
-		if !strings.HasPrefix(got, "\x1b[6A\r") || !strings.Contains(got, "…") {
+		if !strings.HasPrefix(got, "\x1b[5A\r") || !strings.Contains(got, "…") {
 			t.Errorf("narrower %q", got)
 		}
 		v.mu.Lock()

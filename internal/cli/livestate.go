@@ -24,32 +24,44 @@ type liveState struct {
 // indent is where the steps' words begin: after a mark and a time.
 const indent = "              "
 
-// lines is pure.
-func (s liveState) lines(now time.Time, width int, st liveStyles) []string {
+// lines is pure. When there are more than height, steps far from the one that is
+// being done are summed up.
+func (s liveState) lines(now time.Time, width, height int, st liveStyles) []string {
 	d := s.d
-	var lines []string
+	var head []string
 	if d.ID != "" {
-		lines = append(lines, st.bold.Render(s.service+" "+d.ID+": "+goal(d)+because(d.Why))+st.faint.Render(from(d)))
+		head = append(head, st.bold.Render(s.service+" "+d.ID+": "+goal(d)+because(d.Why))+st.faint.Render(from(d)))
 	}
-	for _, step := range d.Steps {
-		lines = append(lines, liveStep(step, now, st))
-		switch {
-		case step.Status == api.StepRunning && s.note != "":
-			lines = append(lines, st.faint.Render(indent+oneLine(s.note)))
-		case step.Status == api.StepFailed:
-			lines = append(lines, styled(wrap(step.Outcome.Message, width-1, indent), st.bad)...)
-			lines = append(lines, styled(tailLines(d.LogTail, indent), st.faint)...)
-		}
-	}
-	lines = append(lines, s.situation(width, st)...)
+	foot := s.situation(now, width, st)
 	if !s.lostUntil.IsZero() {
-		lines = append(lines, styled(wrap(gone(s.lostUntil), width-1, "  "), st.bad)...)
+		foot = append(foot, styled(wrap(gone(s.lostUntil), width-1, "  "), st.bad)...)
+	}
+	var blocks []block
+	for _, step := range d.Steps {
+		blocks = append(blocks, block{step.Status, s.stepLines(step, now, width, st)})
+	}
+	lines := append(head, fold(blocks, standing(d), height-len(head)-len(foot), st)...)
+	return append(lines, foot...)
+}
+
+// stepLines are a step, and what there is to say about it.
+func (s liveState) stepLines(step api.StepState, now time.Time, width int, st liveStyles) []string {
+	lines := []string{liveStep(step, now, st)}
+	switch {
+	case step.Status == api.StepFailed:
+		lines = append(lines, styled(wrap(step.Outcome.Message, width-1, indent), st.bad)...)
+		lines = append(lines, styled(tailLines(s.d.LogTail, indent), st.faint)...)
+	case step.Status != api.StepRunning:
+	case step.Kind == api.StepApprove && !step.Approved:
+		lines = append(lines, styled(wrap(toPromote(s.service, s.d, &step, now), width-1, indent), st.bold)...)
+	case s.note != "":
+		lines = append(lines, st.faint.Render(indent+oneLine(s.note)))
 	}
 	return lines
 }
 
 // situation is what there is to say about the deployment as a whole.
-func (s liveState) situation(width int, st liveStyles) []string {
+func (s liveState) situation(now time.Time, width int, st liveStyles) []string {
 	d := s.d
 	switch {
 	case d.Phase == api.PhasePromoted:
@@ -60,12 +72,19 @@ func (s liveState) situation(width int, st liveStyles) []string {
 		return styled(wrap(verdict(s.service, d), width-1, ""), st.bad)
 	case d.Phase.Final():
 		return styled(wrap(verdict(s.service, d), width-1, ""), st.bad)
-	case d.Phase == api.PhaseQueued && !d.AbortRequested:
-		return []string{st.faint.Render("  waits for its turn")}
 	case d.AbortRequested:
 		return styled(wrap(d.AbortReason, width-1, "  "), st.bad)
+	case d.Phase == api.PhaseQueued:
+		return []string{st.faint.Render("  waits for its turn")}
 	}
-	return nil
+	var lines []string
+	if held := holds(d); held != nil {
+		lines = append(lines, styled(wrap(heldSince(held, now), width-1, "  "), st.bold)...)
+	}
+	if d.Paused != nil {
+		lines = append(lines, styled(wrap(pausedUntil(s.service, d, now), width-1, "  "), st.bold)...)
+	}
+	return lines
 }
 
 func styled(lines []string, style lipgloss.Style) []string {
@@ -97,8 +116,13 @@ func liveStep(step api.StepState, now time.Time, st liveStyles) string {
 
 // goal is what a deployment wants.
 func goal(d api.Deployment) string {
-	if d.Rollback {
+	switch d.Kind {
+	case api.KindRollback:
 		return "roll back to " + d.Candidate
+	case api.KindRestart:
+		return "restart as " + d.Candidate
+	case api.KindScale:
+		return fmt.Sprintf("scale %s to %s", d.Candidate, count(d.Instances, "instance"))
 	}
 	return "deploy " + d.Candidate
 }

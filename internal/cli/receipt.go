@@ -26,11 +26,7 @@ func newReceipt(o *options) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			id := ""
-			if len(args) == 1 {
-				id = args[0]
-			}
-			r, err := o.client().Receipt(cmd.Context(), service, id)
+			r, err := o.client().Receipt(cmd.Context(), service, optional(args))
 			if err != nil {
 				return err
 			}
@@ -46,7 +42,7 @@ func newReceipt(o *options) *cobra.Command {
 }
 
 func printReceipt(out io.Writer, r api.Receipt) error {
-	fmt.Fprintf(out, "receipt of %s %s: %s", r.Service, r.Deployment, goal(api.Deployment{Candidate: r.Candidate, Rollback: r.Rollback}))
+	fmt.Fprintf(out, "receipt of %s %s: %s", r.Service, r.Deployment, goal(api.Deployment{Candidate: r.Candidate, Kind: r.Kind}))
 	if r.Stable != "" {
 		fmt.Fprintf(out, " (stable was %s)", r.Stable)
 	}
@@ -61,6 +57,7 @@ func printReceipt(out io.Writer, r api.Receipt) error {
 	for _, d := range r.Drains {
 		fmt.Fprintf(out, "  drain of %s: %s\n", d.Release, drained(d.InFlight, d.Upgraded, d.Finished, d.Cut, d.Waited))
 	}
+	printHeld(out, r)
 	if err := printLatency(out, r); err != nil {
 		return err
 	}
@@ -69,6 +66,29 @@ func printReceipt(out io.Writer, r api.Receipt) error {
 	}
 	_, err := fmt.Fprintf(out, "  lost %d of %d requests%s\n", r.Total.Lost, r.Total.Accepted, certainty(r))
 	return err
+}
+
+// printHeld says what became of requests that waited, and of copies.
+func printHeld(out io.Writer, r api.Receipt) {
+	if h := r.Held; h.Total > 0 {
+		fmt.Fprintf(out, "  held: %s, the longest for %s: %d went on, %d expired, %d client gone",
+			count(int(h.Total), "request"), rough(h.Longest), h.LetGo, h.Expired, h.Gone)
+		if h.Now > 0 {
+			fmt.Fprintf(out, ", %d still wait", h.Now)
+		}
+		fmt.Fprintln(out)
+	}
+	if m := r.Mirror; m.Sent+m.Dropped > 0 {
+		fmt.Fprintf(out, "  mirror: %s of requests sent: %d answered the same, %d differently, %d failed, %d not compared; %d dropped\n",
+			copies(m.Sent), m.Same, m.Different, m.Failed, m.Uncompared, m.Dropped)
+	}
+}
+
+func copies(n uint64) string {
+	if n == 1 {
+		return "1 copy"
+	}
+	return fmt.Sprintf("%d copies", n)
 }
 
 // drained is how the requests ended that were in flight when a drain began.
@@ -165,6 +185,7 @@ func causes(c api.ReleaseReceipt) string {
 		{f.Timeout, "no answer in time (504)"},
 		{f.Truncated, "answer broken off in the middle"},
 		{f.Cut, "cut at the drain deadline"},
+		{f.Held, "held for too long, or one too many (503)"},
 	} {
 		if cause.n > 0 {
 			parts = append(parts, fmt.Sprintf("%d %s", cause.n, cause.text))

@@ -25,7 +25,7 @@ func TestPrintReceipt(t *testing.T) {
 receipt of web d2: deploy r2 (stable was r1): promoted
   DATE to TIME (12s)
   TIME ✓ start 1 instance of r2 and wait until ready (at most 1m0s) in 1s: 1 instance ready
-           - bake r2 under traffic for 10s
+           - bake r2 for 10s
     requests  carried  accepted  2xx  3xx  4xx  5xx  upgraded  lost  by service  by segue  client gone  retried  in flight
           r1        1        10    9    0    1    0         1     0           0         0            0        0          0
           r2        0        20   20    0    0    0         0     0           0         0            0        1          0
@@ -38,18 +38,28 @@ receipt of web d2: deploy r2 (stable was r1): promoted
   lost 0 of 30 requests
 `},
 		{"a rollback with losses", `{
-			"service": "web", "deployment": "d3", "candidate": "r1", "rollback": true, "phase": "failed", "reason": "it\nburns",
+			"service": "web", "deployment": "d3", "candidate": "r1", "kind": "rollback", "phase": "failed", "reason": "it\nburns",
 			"requested": "2026-03-01T12:00:00Z", "steps": [],
-			"releases": [{"release": "r1", "accepted": 9, "answered": [0,0,1,0,0,2], "failed": {"unavailable": 1, "connect": 1, "broken": 1, "timeout": 1, "truncated": 1, "cut": 1}, "lost": 6, "failed_by_service": 3, "failed_by_segue": 5}],
-			"total": {"accepted": 9, "answered": [0,0,1,0,0,2], "failed": {"unavailable": 1, "connect": 1, "broken": 1, "timeout": 1, "truncated": 1, "cut": 1}, "lost": 6, "failed_by_service": 3, "failed_by_segue": 5},
+			"releases": [{"release": "r1", "accepted": 9, "answered": [0,0,1,0,0,2], "failed": {"unavailable": 1, "connect": 1, "broken": 1, "timeout": 1, "truncated": 1, "cut": 1, "held": 1}, "lost": 7, "failed_by_service": 3, "failed_by_segue": 5}],
+			"total": {"accepted": 9, "answered": [0,0,1,0,0,2], "failed": {"unavailable": 1, "connect": 1, "broken": 1, "timeout": 1, "truncated": 1, "cut": 1, "held": 1}, "lost": 7, "failed_by_service": 3, "failed_by_segue": 5},
 			"latency": {"before": {"count": 0}, "during": {"count": 0}, "after": {"count": 0}},
 			"unknown": ["the proxy was started anew"]}`, `
 receipt of web d3: roll back to r1: failed: it burns
     requests  carried  accepted  2xx  3xx  4xx  5xx  upgraded  lost  by service  by segue  client gone  retried  in flight
-          r1        0         9    1    0    0    2         0     6           3         5            0        0          0
-  lost: 1 no healthy instance (503), 1 no connection to an instance (502), 1 broken off before the answer began (502), 1 no answer in time (504), 1 answer broken off in the middle, 1 cut at the drain deadline
+          r1        0         9    1    0    0    2         0     7           3         5            0        0          0
+  lost: 1 no healthy instance (503), 1 no connection to an instance (502), 1 broken off before the answer began (502), 1 no answer in time (504), 1 answer broken off in the middle, 1 cut at the drain deadline, 1 held for too long, or one too many (503)
   not known: the proxy was started anew
-  lost 6 of 9 requests, as far as is known
+  lost 7 of 9 requests, as far as is known
+`},
+		{"held and mirrored", `{
+			"service": "web", "deployment": "d5", "candidate": "r5", "stable": "r4", "phase": "running", "requested": "2026-03-01T12:00:00Z", "steps": [],
+			"releases": [], "total": {"accepted": 9, "failed": {"held": 2}, "lost": 2}, "latency": {"before": {}, "during": {}, "after": {}},
+			"held": {"now": 1, "total": 9, "let_go": 5, "expired": 2, "gone": 1, "longest": 3350000000},
+			"mirror": {"sent": 10, "same": 6, "different": 1, "failed": 2, "uncompared": 1, "dropped": 4}}`, `
+receipt of web d5: deploy r5 (stable was r4): running
+  held: 9 requests, the longest for 3.35s: 5 went on, 2 expired, 1 client gone, 1 still wait
+  mirror: 10 copies of requests sent: 6 answered the same, 1 differently, 2 failed, 1 not compared; 4 dropped
+  lost 2 of 9 requests so far
 `},
 		{"nothing counted", `{
 			"service": "web", "deployment": "d4", "candidate": "r4", "phase": "aborted", "reason": "aborted by ann", "requested": "2026-03-01T12:00:00Z",

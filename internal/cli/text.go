@@ -7,6 +7,8 @@ import (
 	"unicode"
 
 	"github.com/charmbracelet/x/ansi"
+
+	"github.com/segue-deploy/segue/internal/api"
 )
 
 // What a service prints, or a message quotes of it, is shown without what would
@@ -106,6 +108,14 @@ func clock(now, t time.Time) string {
 	return t.Format(time.DateTime)
 }
 
+// who says who has done something, and why: "paused by ann: lunch".
+func who(a api.Actor, verb string) string {
+	if a.By != "" {
+		verb += " by " + a.By
+	}
+	return verb + because(a.Reason)
+}
+
 func because(reason string) string {
 	if reason == "" {
 		return ""
@@ -118,4 +128,12 @@ func dash(s string) string {
 		return "-"
 	}
 	return s
+}
+
+// count is a number of things.
+func count(n int, noun string) string {
+	if n == 1 {
+		return "1 " + noun
+	}
+	return fmt.Sprintf("%d %ss", n, noun)
 }

@@ -3,21 +3,15 @@ package deploy
 import "github.com/segue-deploy/segue/internal/spec"
 
 // blueGreen starts the candidate beside stable, proves it, moves all traffic at
-// once and watches. A candidate that is still warm has proved itself before: for
-// it the shift comes at once.
+// once and watches.
 func blueGreen(s *State, candidate *Release, settings *spec.BlueGreen) []Step {
-	running, runs := s.Running[candidate.ID]
-	warm := runs && !running.Retiring
-	steps := []Step{start(candidate)}
-	if !warm && len(candidate.Spec.Smoke) > 0 {
-		steps = append(steps, verify(candidate))
+	if s.beside(candidate) == nil {
+		return append(alone(candidate, settings.Bake), drainStable(s, candidate)...)
 	}
-	steps = append(steps, shift(map[string]int{candidate.ID: 100}))
-	if !warm && settings.Bake > 0 {
-		steps = append(steps, bake(candidate, settings.Bake))
-	}
-	if stable := s.Release(s.Stable); stable != nil && stable.ID != candidate.ID {
-		steps = append(steps, drain(stable))
-	}
-	return steps
+	steps := prove(candidate)
+	steps = append(steps, preview(candidate, settings.Preview, nil)...)
+	steps = append(steps, approve(candidate, settings.Approve)...)
+	steps = append(steps, shiftTo(candidate, map[string]int{candidate.ID: 100})...)
+	steps = append(steps, bake(candidate, settings.Bake)...)
+	return append(steps, drainStable(s, candidate)...)
 }

@@ -2,16 +2,13 @@ package deploy
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
-	"slices"
 	"strconv"
 	"strings"
 	"time"
 
 	"github.com/segue-deploy/segue/internal/artifact"
-	"github.com/segue-deploy/segue/internal/driver"
 	"github.com/segue-deploy/segue/internal/spec"
 )
 
@@ -38,8 +35,9 @@ type Request struct {
 	// Artifact is the digest that PutArtifact returned.
 	Artifact string
 	Busy     Busy
-	// By is who asks, Reason why.
-	By, Reason string
+	// Override is why it is to be done in spite of a freeze.
+	Override string
+	Actor    Actor
 }
 
 // PutArtifact stores a release's bytes, a tar stream.
@@ -73,15 +71,21 @@ func (e *Engine) Deploy(ctx context.Context, req Request) (Deployment, error) {
 	s := e.service(req.Spec.Service)
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if frozen := s.state.frozen(req.Spec, time.Now()); frozen != nil && req.Override == "" {
+		return Deployment{}, frozen
+	} else if frozen == nil {
+		req.Override = ""
+	}
 	release := s.state.nextRelease()
-	return s.requestLocked(ctx, req.Busy, req.By,
+	return s.requestLocked(ctx, req.Busy,
 		[]Body{Released{Release: release, Artifact: req.Artifact, Spec: *req.Spec}},
-		Requested{Candidate: release, By: req.By, Reason: req.Reason})
+		Requested{Candidate: release, Kind: KindDeploy, Override: req.Override, Actor: req.Actor})
 }
 
 // Rollback asks for a deployment of a release that was stable before: the one
-// named, or the last. To a release that is still warm it takes no time.
-func (e *Engine) Rollback(ctx context.Context, name, release string, busy Busy, by, reason string) (Deployment, error) {
+// named, or the last. To a release that is still warm it takes no time. A freeze
+// does not refuse it: it is a way out of trouble.
+func (e *Engine) Rollback(ctx context.Context, name, release string, busy Busy, by Actor) (Deployment, error) {
 	s, err := e.known(ctx, name)
 	if err != nil {
 		return Deployment{}, err
@@ -89,6 +93,9 @@ func (e *Engine) Rollback(ctx context.Context, name, release string, busy Busy, 
 	e.admission.Lock()
 	defer e.admission.Unlock()
 	st := s.snapshot()
+	if d := st.underWay(); d != nil && release == "" && busy != BusyQueue && busy != BusySupersede {
+		return Deployment{}, st.busyWith(d, KindRollback)
+	}
 	if release == "" {
 		release = st.Previous
 	}
@@ -100,50 +107,67 @@ func (e *Engine) Rollback(ctx context.Context, name, release string, busy Busy, 
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.requestLocked(ctx, busy, by, nil, Requested{Candidate: release, Rollback: true, By: by, Reason: reason})
+	return s.requestLocked(ctx, busy, nil, Requested{Candidate: release, Kind: KindRollback, Actor: by})
 }
 
-// Abort asks to end a deployment, 0 for the one under way, and to give all
-// traffic back to stable. Aborting what is being taken back already changes
-// nothing.
-func (e *Engine) Abort(ctx context.Context, name string, number int, by, reason string) (Deployment, error) {
+// Restart asks for a deployment of stable's artifact and spec once more, under a
+// new number: as every deployment it loses nothing, and can be taken back. What the
+// spec takes from the daemon's environment is taken anew. Instances are replaced a
+// few at a time, unless the service's own strategy says that two may not run at once.
+func (e *Engine) Restart(ctx context.Context, name string, busy Busy, by Actor) (Deployment, error) {
 	s, err := e.known(ctx, name)
 	if err != nil {
 		return Deployment{}, err
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	d := s.state.Current()
-	if number != 0 {
-		d = s.state.Deployment(number)
-	}
-	switch {
-	case d == nil && number == 0:
-		return Deployment{}, &Error{ProblemConflict, fmt.Sprintf("no deployment of %s is under way", name), "'segue history' shows those that were"}
-	case d == nil:
-		return Deployment{}, &Error{ProblemNotFound, fmt.Sprintf("%s has no deployment d%d", name, number), "'segue history' lists them"}
-	case d.Phase.Final():
-		return Deployment{}, &Error{ProblemConflict, fmt.Sprintf("%s of %s has ended: %s", d.ID, name, d.Phase), "to go back to an earlier release use 'segue rollback'"}
-	case d.Phase == PhaseTakingBack || d.AbortRequested:
-		return *d, nil
-	}
-	if err := s.abortLocked(ctx, d.Number, by, reason); err != nil {
+	stable, err := s.stableLocked("restart")
+	if err != nil {
 		return Deployment{}, err
 	}
-	return *s.state.Deployment(d.Number), nil
+	if d := s.state.underWay(); d != nil && busy == BusyQueue {
+		return Deployment{}, &Error{ProblemConflict,
+			fmt.Sprintf("%s of %s (to %s) is under way, and a restart in line behind it would bring %s back", d.ID, name, d.Candidate, stable.ID),
+			"wait for it with 'segue wait " + d.ID + "' and restart then, or use --supersede"}
+	}
+	again := Released{Release: s.state.nextRelease(), Artifact: stable.Artifact, Spec: stable.Spec}
+	again.Spec.Instances = s.state.Running[stable.ID].Instances
+	if again.Spec.Strategy.Exclusive == nil && again.Spec.Strategy.Worker == nil {
+		again.Spec.Strategy = spec.Strategy{Rolling: spec.DefaultRolling()}
+	}
+	return s.requestLocked(ctx, busy, []Body{again}, Requested{Candidate: again.Release, Kind: KindRestart, Actor: by})
 }
 
-func (s *service) abortLocked(ctx context.Context, number int, by, reason string) error {
-	if err := s.commitLocked(ctx, entry{number, AbortRequested{By: by, Reason: reason}}); err != nil {
-		return err
+// Scale asks for another number of instances of stable. It holds until the next
+// deployment, which has as many as its spec says.
+func (e *Engine) Scale(ctx context.Context, name string, instances int, busy Busy, by Actor) (Deployment, error) {
+	s, err := e.known(ctx, name)
+	if err != nil {
+		return Deployment{}, err
 	}
-	s.nudgeLocked()
-	return nil
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	stable, err := s.stableLocked("scale")
+	if err != nil {
+		return Deployment{}, err
+	}
+	if instances < 1 || instances > spec.MaxInstances {
+		return Deployment{}, &Error{ProblemInvalid, fmt.Sprintf("%d instances of %s", instances, name), fmt.Sprintf("give a number from 1 to %d", spec.MaxInstances)}
+	}
+	return s.requestLocked(ctx, busy, nil, Requested{Candidate: stable.ID, Kind: KindScale, Instances: instances, Actor: by})
+}
+
+// stableLocked is the release that has the traffic and runs. The caller holds mu.
+func (s *service) stableLocked(verb string) (*Release, error) {
+	if _, runs := s.state.Running[s.state.Stable]; !runs {
+		return nil, &Error{ProblemConflict, fmt.Sprintf("%s has no stable release to %s", s.name, verb), "deploy one"}
+	}
+	return s.state.Release(s.state.Stable), nil
 }
 
 // requestLocked journals a request, after it has dealt with deployments that
 // have not ended: all of it, or nothing.
-func (s *service) requestLocked(ctx context.Context, busy Busy, by string, before []Body, request Requested) (Deployment, error) {
+func (s *service) requestLocked(ctx context.Context, busy Busy, before []Body, request Requested) (Deployment, error) {
 	number := len(s.state.Deployments) + 1
 	var entries []entry
 	for _, d := range s.state.Deployments {
@@ -153,12 +177,10 @@ func (s *service) requestLocked(ctx context.Context, busy Busy, by string, befor
 		switch {
 		case busy == BusyQueue || d.AbortRequested || d.Phase == PhaseTakingBack:
 		case busy == BusySupersede:
-			entries = append(entries, entry{d.Number, AbortRequested{By: by, Reason: fmt.Sprintf("superseded by d%d", number)}})
+			entries = append(entries, entry{d.Number, AbortRequested{Actor{request.By, request.From, fmt.Sprintf("superseded by d%d", number)}}})
 		}
 		if busy != BusyQueue && busy != BusySupersede {
-			return Deployment{}, &Error{ProblemConflict,
-				fmt.Sprintf("%s of %s (to %s) is under way: %s", d.ID, s.name, d.Candidate, d.Phase),
-				"wait for it, use --queue to wait in line, --supersede to abort it, or 'segue abort'"}
+			return Deployment{}, s.state.busyWith(d, request.Kind)
 		}
 	}
 	for _, b := range before {
@@ -169,6 +191,32 @@ func (s *service) requestLocked(ctx context.Context, busy Busy, by string, befor
 	}
 	s.nudgeLocked()
 	return *s.state.Deployment(number), nil
+}
+
+// busyWith refuses a request while another deployment has not ended.
+func (s *State) busyWith(d *Deployment, kind DeploymentKind) *Error {
+	message := fmt.Sprintf("%s of %s (to %s) is under way: %s", d.ID, s.Service, d.Candidate, d.at())
+	line := "--queue waits in line, --supersede aborts it"
+	switch {
+	case d.Phase == PhaseTakingBack || d.AbortRequested:
+		return &Error{ProblemConflict, message, "wait for it with 'segue wait " + d.ID + "', or in line with --queue"}
+	case kind == KindRollback && d.Stable != "" && d.Kind != KindScale:
+		return &Error{ProblemConflict, message, fmt.Sprintf("'segue abort' gives all traffic back to %s; %s first", d.Stable, line)}
+	}
+	return &Error{ProblemConflict, message, "wait for it with 'segue wait " + d.ID + "', or end it with 'segue abort'; " + line}
+}
+
+// at says where a deployment stands that has not ended.
+func (d *Deployment) at() string {
+	switch {
+	case d.Phase == PhaseQueued:
+		return "it waits for its turn"
+	case d.Phase == PhaseTakingBack || d.AbortRequested:
+		return "it is being taken back"
+	case d.Paused != nil:
+		return d.Paused.did("paused")
+	}
+	return d.doing()
 }
 
 // refusesRollback says why a release can't be rolled back to, or nil.
@@ -215,120 +263,6 @@ func (e *Engine) check(ctx context.Context, sp *spec.Spec, dir string) (notes []
 		return nil, &Error{ProblemInvalid, err.Error(), ""}
 	}
 	return notes, nil
-}
-
-// routeIsFree refuses a host and path that another service has or is about to
-// have.
-func (e *Engine) routeIsFree(sp *spec.Spec) error {
-	for _, s := range e.all() {
-		if s.name == sp.Service {
-			continue
-		}
-		st := s.snapshot()
-		taken := st.routes()
-		for _, route := range routesOf(sp.Route) {
-			if slices.Contains(taken, route) {
-				return &Error{ProblemConflict, fmt.Sprintf("route %s belongs to service %s", route, s.name), "give one of them another host or path"}
-			}
-		}
-	}
-	return nil
-}
-
-// routes are those of all releases that run or wait for their turn.
-func (s *State) routes() []string {
-	var routes []string
-	for id := range s.Running {
-		routes = append(routes, routesOf(s.Release(id).Spec.Route)...)
-	}
-	if stable := s.Release(s.Stable); stable != nil {
-		routes = append(routes, routesOf(stable.Spec.Route)...)
-	}
-	for _, d := range s.Deployments {
-		if !d.Phase.Final() {
-			routes = append(routes, routesOf(s.Release(d.Candidate).Spec.Route)...)
-		}
-	}
-	return routes
-}
-
-// routesOf are all pairs of host and path, a missing host as "*".
-func routesOf(r spec.Route) []string {
-	hosts, paths := r.Hosts, r.Paths
-	if len(hosts) == 0 {
-		hosts = []string{"*"}
-	}
-	if len(paths) == 0 {
-		paths = []string{"/"}
-	}
-	var routes []string
-	for _, h := range hosts {
-		for _, p := range paths {
-			routes = append(routes, h+p)
-		}
-	}
-	return routes
-}
-
-// LogQuery selects output of a service's instances.
-type LogQuery struct {
-	Service string
-	// Release may be empty: the candidate of the deployment under way, or else
-	// stable, or else the last candidate.
-	Release string
-	// Instance restricts to one instance's ID.
-	Instance string
-	// Tail is how many of the last lines of each instance come first; negative
-	// is all there are.
-	Tail int
-	// Follow goes on with new lines until the context ends.
-	Follow bool
-}
-
-// Logs copies output to w.
-func (e *Engine) Logs(ctx context.Context, w io.Writer, q LogQuery) error {
-	s, err := e.known(ctx, q.Service)
-	if err != nil {
-		return err
-	}
-	st := s.snapshot()
-	release := q.Release
-	if release == "" {
-		release = st.newest()
-	}
-	if st.Release(release) == nil {
-		return &Error{ProblemNotFound, fmt.Sprintf("%s has no release %q", q.Service, release), "'segue history' lists its releases"}
-	}
-	err = e.cfg.Driver.Logs(ctx, w, q.Service, release, driver.LogOptions{Instance: q.Instance, Tail: q.Tail, Follow: q.Follow})
-	if errors.Is(err, driver.ErrNoLogs) {
-		return &Error{ProblemNotFound, err.Error(), "'segue status' lists the instances that run"}
-	}
-	return err
-}
-
-// newest is the release that matters most now.
-func (s *State) newest() string {
-	switch d := s.Current(); {
-	case d != nil:
-		return d.Candidate
-	case s.Stable == "" && len(s.Deployments) > 0:
-		return s.Deployments[len(s.Deployments)-1].Candidate
-	}
-	return s.Stable
-}
-
-// logTail is the last output of an instance; none is an answer, too.
-func (s *service) logTail(ctx context.Context, release, instance string) []string {
-	var out strings.Builder
-	err := s.e.cfg.Driver.Logs(ctx, &out, s.name, release, driver.LogOptions{Instance: instance, Tail: 10})
-	if err != nil {
-		s.log.Warn("read the last lines of an instance", "instance", instance, "error", err)
-	}
-	text := strings.TrimRight(out.String(), "\n")
-	if text == "" {
-		return nil
-	}
-	return strings.Split(text, "\n")
 }
 
 // nextRelease is the name of the release to come.

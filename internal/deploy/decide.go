@@ -28,6 +28,10 @@ type (
 		d      *Deployment
 		reason string
 	}
+	// moveStand waits in a pause, before a step.
+	moveStand struct{ d *Deployment }
+	// moveEndHold lets requests go that somebody has had held for long enough.
+	moveEndHold struct{}
 	// moveFinish ends a deployment.
 	moveFinish struct {
 		d     *Deployment
@@ -47,6 +51,8 @@ func (moveBegin) isMove()    {}
 func (moveIntend) isMove()   {}
 func (moveDo) isMove()       {}
 func (moveTurnBack) isMove() {}
+func (moveStand) isMove()    {}
+func (moveEndHold) isMove()  {}
 func (moveFinish) isMove()   {}
 func (moveRetire) isMove()   {}
 func (moveWait) isMove()     {}
@@ -54,6 +60,9 @@ func (moveWait) isMove()     {}
 // decide says what to do next. It is pure; now only tells which releases were
 // warm for long enough.
 func decide(s *State, now time.Time) move {
+	if s.Hold != nil && !now.Before(s.Hold.Until) {
+		return moveEndHold{}
+	}
 	if d := s.Current(); d != nil {
 		return decideDeployment(d)
 	}
@@ -71,8 +80,10 @@ func decideDeployment(d *Deployment) move {
 		if d.AbortRequested {
 			return moveTurnBack{d, d.AbortReason}
 		}
-		if failed := slices.IndexFunc(d.Steps, turnsBack); failed >= 0 {
-			return moveTurnBack{d, d.Steps[failed].Outcome.Message}
+		for i, st := range d.Steps {
+			if st.Status == StepFailed && d.turnsBack(i) {
+				return moveTurnBack{d, st.Outcome.Message}
+			}
 		}
 	}
 	for i, st := range d.Steps {
@@ -81,6 +92,9 @@ func decideDeployment(d *Deployment) move {
 		}
 		switch st.Status {
 		case StepPending:
+			if d.Paused != nil {
+				return moveStand{d}
+			}
 			return moveIntend{d, i}
 		case StepRunning:
 			return moveDo{d, i}
@@ -96,12 +110,24 @@ func decideDeployment(d *Deployment) move {
 	}
 }
 
-// turnsBack says whether a step's failure is the candidate's. That an old
-// release could not be retired is not: decideWarm sees to it later.
-func turnsBack(st StepState) bool { return st.Status == StepFailed && st.Kind != StepRetire }
+// turnsBack says whether the failure of a step ends the way in. That of a late hook
+// doesn't, nor that an old release could not be retired, to which decideWarm sees
+// later, unless the candidate has yet to start and must not run beside it.
+func (d *Deployment) turnsBack(i int) bool {
+	switch st := d.Steps[i]; st.Kind {
+	case StepHook:
+		return st.Hook != HookAfterPromote
+	case StepRetire:
+		return slices.ContainsFunc(d.Steps[i:], func(later StepState) bool { return later.Kind == StepStart })
+	}
+	return true
+}
 
 func decideWarm(s *State, now time.Time) move {
 	var next time.Time
+	if s.Hold != nil {
+		next = s.Hold.Until
+	}
 	for _, id := range slices.Sorted(maps.Keys(s.Running)) {
 		r := s.Running[id]
 		switch {

@@ -62,8 +62,9 @@ type Engine struct {
 
 	// ready is closed when the journal has been replayed.
 	ready chan struct{}
-	// added has capacity 1 and tells Run that a service has appeared.
-	added chan struct{}
+	// added has capacity 1 and tells Run that a service has appeared; stale has
+	// capacity 1 and says that the table in force is not what it should be.
+	added, stale chan struct{}
 
 	mu       sync.Mutex
 	services map[string]*service
@@ -99,6 +100,7 @@ func New(cfg Config) *Engine {
 		cfg:      cfg,
 		ready:    make(chan struct{}),
 		added:    make(chan struct{}, 1),
+		stale:    make(chan struct{}, 1),
 		services: map[string]*service{},
 		fresh:    map[string]time.Time{},
 		table:    tableState{lock: make(chan struct{}, 1)},
@@ -184,6 +186,7 @@ func (e *Engine) followDriver(ctx context.Context) {
 	for {
 		select {
 		case <-changes:
+		case <-e.stale:
 		case <-again.C:
 		case <-ctx.Done():
 			return
@@ -192,6 +195,14 @@ func (e *Engine) followDriver(ctx context.Context) {
 			e.cfg.Logger.Warn("put a changed table in force", "error", err, "again_in", tableAgain)
 			again.Reset(tableAgain)
 		}
+	}
+}
+
+// tableChanged has the table put in force anew that follows from the states.
+func (e *Engine) tableChanged() {
+	select {
+	case e.stale <- struct{}{}:
+	default:
 	}
 }
 

@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"github.com/segue-deploy/segue/internal/artifact"
+	"github.com/segue-deploy/segue/internal/driver"
 	"github.com/segue-deploy/segue/internal/driver/drivertest"
 	"github.com/segue-deploy/segue/internal/journal"
 	"github.com/segue-deploy/segue/internal/proxy"
@@ -44,11 +45,27 @@ type world struct {
 	crashAfter int
 	mu         sync.Mutex
 	events     int
+	// seen, if set, is told of every event, with the service's mu held; driver, if
+	// set, is put before the machine's.
+	seen   func(Event)
+	driver func(driver.Driver) driver.Driver
+}
+
+// scratch returns a folder that is in memory where the machine has one: the sweeps
+// commit some 100,000 events, and what they are about is not the disk.
+func scratch(t *testing.T) string {
+	t.Helper()
+	dir, err := os.MkdirTemp("/dev/shm", "segue-")
+	if err != nil {
+		return t.TempDir()
+	}
+	t.Cleanup(func() { _ = os.RemoveAll(dir) })
+	return dir
 }
 
 func newWorld(t *testing.T) *world {
 	t.Helper()
-	w := &world{t: t, dir: t.TempDir(), machine: drivertest.NewMachine(), proxy: proxy.New(proxy.Config{})}
+	w := &world{t: t, dir: scratch(t), machine: drivertest.NewMachine(), proxy: proxy.New(proxy.Config{})}
 	var err error
 	if w.store, err = artifact.Open(filepath.Join(w.dir, "artifacts"), 1<<20); err != nil {
 		t.Fatal(err)
@@ -78,8 +95,12 @@ func (w *world) start() {
 	if traffic == nil {
 		traffic = w.proxy
 	}
+	var onMachine driver.Driver = drivertest.NewFake(w.machine)
+	if w.driver != nil {
+		onMachine = w.driver(onMachine)
+	}
 	w.engine = New(Config{
-		Journal: w.journal, Driver: drivertest.NewFake(w.machine), Traffic: traffic, Artifacts: w.store,
+		Journal: w.journal, Driver: onMachine, Traffic: traffic, Artifacts: w.store,
 		LookupEnv: os.LookupEnv, Logger: slog.New(slog.DiscardHandler), AfterAppend: w.afterAppend,
 	})
 	engine := w.engine
@@ -96,14 +117,32 @@ func (w *world) start() {
 }
 
 // afterAppend lets the engine die: nothing is journalled from here on.
-func (w *world) afterAppend(Event) {
+func (w *world) afterAppend(ev Event) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	if w.seen != nil {
+		w.seen(ev)
+	}
 	w.events++
 	if w.events == w.crashAfter {
 		w.stop()
 		_ = w.journal.Close()
 	}
+}
+
+// countFrom counts events from here on, and lets the engine die after one of them; 0
+// is never.
+func (w *world) countFrom(crashAfter int) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.events, w.crashAfter = 0, crashAfter
+}
+
+// counted is how many events there were.
+func (w *world) counted() int {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.events
 }
 
 func (w *world) close() {
@@ -130,7 +169,7 @@ func (w *world) upload() string {
 
 func (w *world) request(sp *spec.Spec, busy Busy) (Deployment, error) {
 	w.t.Helper()
-	return w.engine.Deploy(w.t.Context(), Request{Spec: sp, Artifact: w.upload(), Busy: busy, By: "tester"})
+	return w.engine.Deploy(w.t.Context(), Request{Spec: sp, Artifact: w.upload(), Busy: busy, Actor: Actor{By: "tester"}})
 }
 
 // deploy runs a deployment to its end.
@@ -164,12 +203,19 @@ func (w *world) await(number int) Deployment {
 
 func (w *world) state() State { return w.engine.find("web").snapshot() }
 
+// table is the last one that was put in force.
+func (w *world) table() proxy.Table {
+	synctest.Wait() // until no change of it is under way
+	w.engine.table.lock <- struct{}{}
+	defer func() { <-w.engine.table.lock }()
+	return w.engine.table.last
+}
+
 // inForce are the weights that the proxy knows.
 func (w *world) inForce() map[string]int {
-	synctest.Wait() // until no change of the table is under way
 	st := w.state()
 	weights := map[string]int{}
-	for _, svc := range w.engine.table.last.Services {
+	for _, svc := range w.table().Services {
 		if svc.Name != st.Service {
 			continue
 		}
@@ -285,7 +331,7 @@ func TestAbort(t *testing.T) {
 			t.Fatal(err)
 		}
 		time.Sleep(time.Second)
-		if _, err := w.engine.Abort(w.t.Context(), "web", 0, "tester", "wrong branch"); err != nil {
+		if _, err := w.engine.Abort(w.t.Context(), "web", 0, Actor{By: "tester", Reason: "wrong branch"}); err != nil {
 			t.Fatal(err)
 		}
 		began := time.Now()
@@ -294,7 +340,7 @@ func TestAbort(t *testing.T) {
 			t.Errorf("the abort waited %s for the step", took)
 		}
 		w.expectAlive("r2", 0)
-		if _, err := w.engine.Abort(w.t.Context(), "web", d.Number, "tester", ""); err == nil || !strings.Contains(err.Error(), "has ended: aborted") {
+		if _, err := w.engine.Abort(w.t.Context(), "web", d.Number, Actor{By: "tester"}); err == nil || !strings.Contains(err.Error(), "has ended: aborted") {
 			t.Errorf("aborting twice: %v", err)
 		}
 	})
@@ -350,7 +396,7 @@ func TestRollback(t *testing.T) {
 		w.deploy(sp)
 		starts := w.machine.Starts("web", "r1")
 		began := time.Now()
-		d, err := w.engine.Rollback(w.t.Context(), "web", "", BusyRefuse, "tester", "")
+		d, err := w.engine.Rollback(w.t.Context(), "web", "", BusyRefuse, Actor{By: "tester"})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -363,7 +409,7 @@ func TestRollback(t *testing.T) {
 		time.Sleep(11 * time.Minute)
 		synctest.Wait()
 		w.expectAlive("r2", 0)
-		if d, err = w.engine.Rollback(w.t.Context(), "web", "", BusyRefuse, "tester", ""); err != nil {
+		if d, err = w.engine.Rollback(w.t.Context(), "web", "", BusyRefuse, Actor{By: "tester"}); err != nil {
 			t.Fatal(err)
 		}
 		d = w.await(d.Number)
@@ -372,63 +418,10 @@ func TestRollback(t *testing.T) {
 		if d.Candidate != "r2" || !d.hasBegun(StepBake) {
 			t.Errorf("a rollback to a cold release went to %s with steps %v", d.Candidate, d.Steps)
 		}
-		if _, err := w.engine.Rollback(w.t.Context(), "web", "r9", BusyRefuse, "", ""); err == nil || !strings.Contains(err.Error(), "no release r9") {
+		if _, err := w.engine.Rollback(w.t.Context(), "web", "r9", BusyRefuse, Actor{}); err == nil || !strings.Contains(err.Error(), "no release r9") {
 			t.Errorf("to an unknown release: %v", err)
 		}
 	})
-}
-
-// TestCrashAfterEveryEvent kills the engine after each event of a deployment in
-// turn, which it counts in a run without a crash, and starts another.
-func TestCrashAfterEveryEvent(t *testing.T) {
-	for _, c := range []struct {
-		name   string
-		script drivertest.Script
-		want   Phase
-		stable string
-	}{
-		{"good", drivertest.Script{ReadyAfter: 2 * time.Second}, PhasePromoted, "r2"},
-		{"bad", drivertest.Script{ExitAfter: 6 * time.Second, Restarts: -1}, PhaseFailed, "r1"},
-	} {
-		t.Run(c.name, func(t *testing.T) {
-			crash := func(at int) (events int) {
-				scenario(t, func(w *world, sp *spec.Spec) {
-					w.machine.Script("web", "r2", c.script)
-					w.events, w.crashAfter = 0, at
-					d, err := w.request(sp, BusyRefuse)
-					if at > 0 && err != nil {
-						return // It died before the deployment was requested.
-					}
-					if at > 0 {
-						w.ended.Wait()
-						time.Sleep(time.Second)
-						w.crashAfter = 0
-						w.start()
-						if err := w.engine.waitReady(w.t.Context()); err != nil {
-							t.Fatal(err)
-						}
-					}
-					w.expectPhase(w.await(d.Number), c.want, "")
-					time.Sleep(time.Minute)
-					synctest.Wait()
-					events = w.events
-					st := w.state()
-					if st.Stable != c.stable || w.inForce()[c.stable] != 100 {
-						t.Errorf("crash after event %d: stable is %s, in force %v", at, st.Stable, w.inForce())
-					}
-					w.expectAlive("r1", 2)
-					if c.want == PhaseFailed {
-						w.expectAlive("r2", 0)
-					}
-					expectReplay(t, w)
-				})
-				return events
-			}
-			for at := range crash(0) {
-				crash(at + 1)
-			}
-		})
-	}
 }
 
 // expectReplay checks that the journal gives the state that the engine has.
@@ -469,7 +462,7 @@ func TestRollbackToAFailedWarmRelease(t *testing.T) {
 		w.deploy(sp)
 		w.machine.Kill("web-r1-1")
 		time.Sleep(time.Second)
-		d, err := w.engine.Rollback(w.t.Context(), "web", "r1", BusyRefuse, "", "")
+		d, err := w.engine.Rollback(w.t.Context(), "web", "r1", BusyRefuse, Actor{})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -482,11 +475,11 @@ func TestRollbackToAFailedWarmRelease(t *testing.T) {
 func TestQueuedRollbackToWhatIsStableByThen(t *testing.T) {
 	scenario(t, func(w *world, sp *spec.Spec) {
 		w.deploy(sp)
-		first, err := w.engine.Rollback(w.t.Context(), "web", "r1", BusyQueue, "", "")
+		first, err := w.engine.Rollback(w.t.Context(), "web", "r1", BusyQueue, Actor{})
 		if err != nil {
 			t.Fatal(err)
 		}
-		second, err := w.engine.Rollback(w.t.Context(), "web", "r1", BusyQueue, "", "")
+		second, err := w.engine.Rollback(w.t.Context(), "web", "r1", BusyQueue, Actor{})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -516,7 +509,7 @@ func TestCollectKeepsWhatIsNeeded(t *testing.T) {
 		if want := []string{"r3", "r4", "r5"}; !slices.Equal(kept, want) {
 			t.Errorf("kept %v, want %v", kept, want)
 		}
-		if _, err := w.engine.Rollback(t.Context(), "web", "r1", BusyRefuse, "", ""); err == nil || !strings.Contains(err.Error(), "were collected") {
+		if _, err := w.engine.Rollback(t.Context(), "web", "r1", BusyRefuse, Actor{}); err == nil || !strings.Contains(err.Error(), "were collected") {
 			t.Errorf("rollback to what was collected: %v", err)
 		}
 	})

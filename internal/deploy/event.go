@@ -66,17 +66,20 @@ type (
 	}
 	// Requested asks for a deployment of a release.
 	Requested struct {
-		Candidate string `json:"candidate"`
-		// Rollback: the candidate was stable before.
-		Rollback bool `json:"rollback,omitempty"`
-		// By is who asked, Reason why.
-		By     string `json:"by,omitempty"`
-		Reason string `json:"reason,omitempty"`
+		Candidate string         `json:"candidate"`
+		Kind      DeploymentKind `json:"kind"`
+		// Instances is how many a scale wants.
+		Instances int `json:"instances,omitempty"`
+		// Override is why it was allowed in a freeze; empty when there was none.
+		Override string `json:"override,omitempty"`
+		Actor
 	}
 	// Began is the deployment's turn: its plan, made from the state it found.
 	Began struct {
 		Stable string `json:"stable,omitempty"`
-		Plan   []Step `json:"plan"`
+		// StableInstances is how many stable has.
+		StableInstances int    `json:"stable_instances,omitempty"`
+		Plan            []Step `json:"plan"`
 	}
 	// Intended comes before a step's effect, Did after it.
 	Intended struct {
@@ -95,15 +98,61 @@ type (
 		LogTail []string `json:"log_tail,omitempty"`
 	}
 	// AbortRequested asks to give all traffic back to stable.
-	AbortRequested struct {
-		By     string `json:"by,omitempty"`
-		Reason string `json:"reason,omitempty"`
+	AbortRequested struct{ Actor }
+	// PauseRequested asks to begin no further step.
+	PauseRequested struct {
+		// Until is how long, Then what happens at that time.
+		Until time.Time `json:"until"`
+		Then  spec.Then `json:"then"`
+		Actor
+	}
+	// Resumed ends a pause.
+	Resumed struct{ Actor }
+	// PromoteRequested goes on from the approve step of that index, or from a pause.
+	PromoteRequested struct {
+		// Step is -1 when no approve step was waiting.
+		Step int `json:"step"`
+		// Full skips the bakes and approvals that are still to come.
+		Full bool `json:"full,omitempty"`
+		Actor
+	}
+	// HoldRequested keeps the service's requests waiting.
+	HoldRequested struct {
+		Until  time.Time `json:"until"`
+		Limits spec.Hold `json:"limits"`
+		Actor
+	}
+	// HoldEnded lets them go.
+	HoldEnded struct{ Actor }
+	// FreezeRequested refuses deploys from here on.
+	FreezeRequested struct {
+		// Until is zero for a freeze without an end.
+		Until time.Time `json:"until,omitzero"`
+		Actor
+	}
+	// Unfrozen allows them again.
+	Unfrozen struct{ Actor }
+	// Checked is what a check of a verify step, or a hook, came to.
+	Checked struct {
+		Step int `json:"step"`
+		// Check is its number, from 1, Name what it asks or runs.
+		Check int    `json:"check"`
+		Name  string `json:"name"`
+		// Try is its number, from 1.
+		Try    int  `json:"try"`
+		Passed bool `json:"passed"`
+		// Output is what a command printed, or what was wrong with an answer.
+		Output string        `json:"output,omitempty"`
+		Took   time.Duration `json:"took"`
 	}
 	// TurnedBack begins the way back: the steps not done are skipped, those of
 	// Plan follow.
 	TurnedBack struct {
 		Plan   []Step `json:"plan"`
 		Reason string `json:"reason"`
+		// LogTail holds the last lines of the instance that is to blame, when no step
+		// has failed with it.
+		LogTail []string `json:"log_tail,omitempty"`
 	}
 	// Finished ends a deployment, with its final phase.
 	Finished struct {
@@ -153,20 +202,28 @@ const (
 	MomentFinished Moment = "finished"
 )
 
-func (Released) kind() string       { return "released" }
-func (Requested) kind() string      { return "requested" }
-func (Began) kind() string          { return "began" }
-func (Intended) kind() string       { return "intended" }
-func (Did) kind() string            { return "did" }
-func (Failed) kind() string         { return "failed" }
-func (AbortRequested) kind() string { return "abort-requested" }
-func (TurnedBack) kind() string     { return "turned-back" }
-func (Finished) kind() string       { return "finished" }
-func (Noted) kind() string          { return "noted" }
-func (Measured) kind() string       { return "measured" }
-func (Retiring) kind() string       { return "retiring" }
-func (Retired) kind() string        { return "retired" }
-func (Collected) kind() string      { return "collected" }
+func (Released) kind() string         { return "released" }
+func (Requested) kind() string        { return "requested" }
+func (Began) kind() string            { return "began" }
+func (Intended) kind() string         { return "intended" }
+func (Did) kind() string              { return "did" }
+func (Failed) kind() string           { return "failed" }
+func (AbortRequested) kind() string   { return "abort-requested" }
+func (PauseRequested) kind() string   { return "pause-requested" }
+func (Resumed) kind() string          { return "resumed" }
+func (PromoteRequested) kind() string { return "promote-requested" }
+func (HoldRequested) kind() string    { return "hold-requested" }
+func (HoldEnded) kind() string        { return "hold-ended" }
+func (FreezeRequested) kind() string  { return "freeze-requested" }
+func (Unfrozen) kind() string         { return "unfrozen" }
+func (Checked) kind() string          { return "checked" }
+func (TurnedBack) kind() string       { return "turned-back" }
+func (Finished) kind() string         { return "finished" }
+func (Noted) kind() string            { return "noted" }
+func (Measured) kind() string         { return "measured" }
+func (Retiring) kind() string         { return "retiring" }
+func (Retired) kind() string          { return "retired" }
+func (Collected) kind() string        { return "collected" }
 
 // record turns the event into what the journal keeps.
 func (e Event) record() (journal.Record, error) {
@@ -202,6 +259,22 @@ func decodeBody(kind string, data []byte) (Body, error) {
 		return decode[Failed](data)
 	case AbortRequested{}.kind():
 		return decode[AbortRequested](data)
+	case PauseRequested{}.kind():
+		return decode[PauseRequested](data)
+	case Resumed{}.kind():
+		return decode[Resumed](data)
+	case PromoteRequested{}.kind():
+		return decode[PromoteRequested](data)
+	case HoldRequested{}.kind():
+		return decode[HoldRequested](data)
+	case HoldEnded{}.kind():
+		return decode[HoldEnded](data)
+	case FreezeRequested{}.kind():
+		return decode[FreezeRequested](data)
+	case Unfrozen{}.kind():
+		return decode[Unfrozen](data)
+	case Checked{}.kind():
+		return decode[Checked](data)
 	case TurnedBack{}.kind():
 		return decode[TurnedBack](data)
 	case Finished{}.kind():

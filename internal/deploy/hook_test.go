@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"math"
 	"slices"
 	"strings"
 	"sync"
@@ -30,6 +31,8 @@ type hook struct {
 	// outages are tables that gave all requests to a release without upstreams
 	// though another release of the service had some.
 	outages []string
+	// fewest is the smallest number of instances that took requests by any table.
+	fewest int
 }
 
 // set changes the hook's fields, which others may be using.
@@ -54,7 +57,10 @@ func (h *hook) Apply(ctx context.Context, t proxy.Table) error {
 	if err != nil {
 		return err
 	}
-	h.set(func(h *hook) { h.outages = append(h.outages, outagesOf(t)...) })
+	h.set(func(h *hook) {
+		h.outages = append(h.outages, outagesOf(t)...)
+		h.fewest = min(h.fewest, servingOf(t))
+	})
 	return p.Apply(ctx, t)
 }
 
@@ -93,6 +99,19 @@ func outagesOf(t proxy.Table) []string {
 	return outages
 }
 
+// servingOf counts the instances that take requests by a table, or are about to.
+func servingOf(t proxy.Table) int {
+	n := 0
+	for _, svc := range t.Services {
+		for _, r := range svc.Releases {
+			if r.Weight > 0 {
+				n += len(r.Upstreams)
+			}
+		}
+	}
+	return n
+}
+
 func (h *hook) expectNoOutage(t *testing.T) {
 	t.Helper()
 	h.mu.Lock()
@@ -121,7 +140,7 @@ func (h *hook) hang() (resume func()) {
 // hooked starts the engine anew behind a hook.
 func (w *world) hooked() *hook {
 	w.t.Helper()
-	h := &hook{proxy: w.proxy}
+	h := &hook{proxy: w.proxy, fewest: math.MaxInt}
 	w.traffic = h
 	w.close()
 	w.restart()
@@ -192,7 +211,7 @@ func (w *world) begin(sp *spec.Spec) Deployment {
 // rollback is begin for a rollback of web.
 func (w *world) rollback(release string) Deployment {
 	w.t.Helper()
-	d, err := w.engine.Rollback(w.t.Context(), "web", release, BusyQueue, "tester", "")
+	d, err := w.engine.Rollback(w.t.Context(), "web", release, BusyQueue, Actor{By: "tester"})
 	if err != nil {
 		w.t.Fatal(err)
 	}
@@ -201,7 +220,7 @@ func (w *world) rollback(release string) Deployment {
 
 func (w *world) abort(number int) Deployment {
 	w.t.Helper()
-	d, err := w.engine.Abort(w.t.Context(), "web", number, "tester", "")
+	d, err := w.engine.Abort(w.t.Context(), "web", number, Actor{By: "tester"})
 	if err != nil {
 		w.t.Fatal(err)
 	}
@@ -237,7 +256,7 @@ func (w *world) shares() map[string]share {
 		w.t.Fatal("which table is in force is not known")
 	}
 	shares := map[string]share{}
-	for _, svc := range w.engine.table.last.Services {
+	for _, svc := range w.table().Services {
 		for _, r := range svc.Releases {
 			if svc.Name == "web" {
 				shares[r.ID] = share{r.Weight, len(r.Upstreams)}

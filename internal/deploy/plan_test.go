@@ -47,17 +47,17 @@ func TestPlan(t *testing.T) {
 			name: "the first release has nothing to drain", candidate: "r1",
 			state: State{Releases: releases},
 			want: `start 2 instances of r1 and wait until ready (at most 1m0s)
-verify r1 with its smoke tests (at most 30s)
+verify r1 with 1 check (at most 30s)
 shift traffic: r1 100 %
-bake r1 under traffic for 10s`,
+bake r1 for 10s`,
 		},
 		{
 			name: "beside stable", candidate: "r2",
 			state: State{Releases: releases, Stable: "r1", Running: map[string]Running{"r1": {Instances: 2}}},
 			want: `start 2 instances of r2 and wait until ready (at most 1m0s)
-verify r2 with its smoke tests (at most 30s)
+verify r2 with 1 check (at most 30s)
 shift traffic: r2 100 %
-bake r2 under traffic for 10s
+bake r2 for 10s
 drain r1 (at most 30s, then cut)`,
 		},
 		{
@@ -65,9 +65,9 @@ drain r1 (at most 30s, then cut)`,
 			state: State{Releases: releases, Stable: "r2", Previous: "r1", Running: map[string]Running{
 				"r1": {Instances: 2, WarmUntil: time.Unix(1, 0)}, "r2": {Instances: 2}}},
 			want: `start 2 instances of r3 and wait until ready (at most 1m0s)
-verify r3 with its smoke tests (at most 30s)
+verify r3 with 1 check (at most 30s)
 shift traffic: r3 100 %
-bake r3 under traffic for 10s
+bake r3 for 10s
 drain r2 (at most 30s, then cut)
 retire r1: stop its instances`,
 		},

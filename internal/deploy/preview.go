@@ -3,6 +3,7 @@ package deploy
 import (
 	"context"
 	"fmt"
+	"time"
 
 	"github.com/segue-deploy/segue/internal/spec"
 )
@@ -32,8 +33,14 @@ func (e *Engine) Plan(ctx context.Context, sp *spec.Spec) (Preview, error) {
 	}
 	state := e.stateOf(sp.Service)
 	candidate := &Release{ID: state.nextRelease(), Spec: *sp}
+	if frozen := state.frozen(sp, time.Now()); frozen != nil {
+		notes = append(notes, frozen.Message)
+	}
 	if d := state.Current(); d != nil {
 		notes = append(notes, fmt.Sprintf("%s is under way; this is the plan as things stand now", d.ID))
+	}
+	if note := state.longestHold(candidate); note != "" {
+		notes = append(notes, note)
 	}
 	return Preview{
 		Service: sp.Service, Candidate: candidate.ID, Stable: state.Stable,

@@ -13,17 +13,17 @@ import (
 // Receipt is the account of what happened to every request during a deployment,
 // from the proxy's counters.
 type Receipt struct {
-	Service    string      `json:"service"`
-	Deployment string      `json:"deployment"`
-	Candidate  string      `json:"candidate"`
-	Stable     string      `json:"stable,omitempty"`
-	Rollback   bool        `json:"rollback,omitempty"`
-	Phase      Phase       `json:"phase"`
-	Reason     string      `json:"reason,omitempty"`
-	Requested  time.Time   `json:"requested"`
-	Began      time.Time   `json:"began,omitzero"`
-	Finished   time.Time   `json:"finished,omitzero"`
-	Steps      []StepState `json:"steps"`
+	Service    string         `json:"service"`
+	Deployment string         `json:"deployment"`
+	Candidate  string         `json:"candidate"`
+	Stable     string         `json:"stable,omitempty"`
+	Kind       DeploymentKind `json:"kind"`
+	Phase      Phase          `json:"phase"`
+	Reason     string         `json:"reason,omitempty"`
+	Requested  time.Time      `json:"requested"`
+	Began      time.Time      `json:"began,omitzero"`
+	Finished   time.Time      `json:"finished,omitzero"`
+	Steps      []StepState    `json:"steps"`
 
 	// Releases counts requests between Began and Finished, or until the last
 	// measurement of a deployment that is under way. Its last entry may have an
@@ -34,6 +34,10 @@ type Receipt struct {
 	// Drains says how the requests ended that were in flight on a release when
 	// its drain began.
 	Drains []DrainReceipt `json:"drains,omitempty"`
+	// Held counts the requests that waited in the proxy; its Longest is nearly so
+	// when the window was cut by a start of the proxy. Mirror counts copies.
+	Held   proxy.HeldStats   `json:"held"`
+	Mirror proxy.MirrorStats `json:"mirror"`
 	// Latency is of all answers of the service.
 	Latency LatencyReceipt `json:"latency"`
 	// Unknown are sentences on what could not be counted; none means that the
@@ -119,7 +123,7 @@ func (e *Engine) Receipt(ctx context.Context, name string, number int) (Receipt,
 // receiptOf is pure.
 func receiptOf(service string, d Deployment, measured []Measured) Receipt {
 	r := Receipt{
-		Service: service, Deployment: d.ID, Candidate: d.Candidate, Stable: d.Stable, Rollback: d.Rollback,
+		Service: service, Deployment: d.ID, Candidate: d.Candidate, Stable: d.Stable, Kind: d.Kind,
 		Phase: d.Phase, Reason: d.Reason, Requested: d.Requested, Began: d.Began, Finished: d.Finished,
 		Steps: d.Steps, Releases: []ReleaseReceipt{},
 	}
@@ -172,6 +176,8 @@ func (r *Receipt) count(measured []Measured) {
 		for _, rs := range to.Stats.Releases {
 			of(rs.ID).add(rs.Minus(releaseOf(from.Stats, rs.ID)))
 		}
+		r.hold(to.Stats.Held.Minus(from.Stats.Held))
+		r.mirror(to.Stats.Mirror.Minus(from.Stats.Mirror))
 	}
 	for _, rs := range measured[len(measured)-1].Stats.Releases {
 		of(rs.ID).InFlight = rs.InFlight
@@ -184,6 +190,29 @@ func (r *Receipt) count(measured []Measured) {
 			r.Releases = append(r.Releases, c)
 		}
 	}
+}
+
+// hold adds what was held in a part of the window. The longest wait is of a hold
+// before the window if none has ended in it.
+func (r *Receipt) hold(d proxy.HeldStats) {
+	r.Held.Now = d.Now
+	r.Held.Total += d.Total
+	r.Held.LetGo += d.LetGo
+	r.Held.Expired += d.Expired
+	r.Held.Gone += d.Gone
+	if d.LetGo+d.Expired+d.Gone > 0 {
+		r.Held.Longest = max(r.Held.Longest, d.Longest)
+	}
+}
+
+// mirror adds what was copied in a part of the window.
+func (r *Receipt) mirror(d proxy.MirrorStats) {
+	r.Mirror.Sent += d.Sent
+	r.Mirror.Dropped += d.Dropped
+	r.Mirror.Failed += d.Failed
+	r.Mirror.Same += d.Same
+	r.Mirror.Different += d.Different
+	r.Mirror.Uncompared += d.Uncompared
 }
 
 // add adds what was counted in a part of the window.

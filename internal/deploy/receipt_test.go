@@ -71,6 +71,30 @@ func TestReceipt(t *testing.T) {
 	}
 }
 
+func TestReceiptOfHoldAndMirror(t *testing.T) {
+	held := func(second int, epoch string, h proxy.HeldStats, m proxy.MirrorStats) Measured {
+		ms := measurement(MomentDuring, epoch, second)
+		ms.Stats.Held, ms.Stats.Mirror = h, m
+		return ms
+	}
+	d := Deployment{ID: "d2", Candidate: "r2", Phase: PhasePromoted, Began: time.Unix(10, 0), Finished: time.Unix(30, 0)}
+	began := held(10, "a", proxy.HeldStats{Total: 7, LetGo: 7, Longest: time.Hour}, proxy.MirrorStats{Sent: 5, Same: 5})
+	began.Moment = MomentBegan
+	r := receiptOf("web", d, []Measured{
+		began,
+		// Nothing of the hour is of this window.
+		held(11, "a", proxy.HeldStats{Total: 7, LetGo: 7, Longest: time.Hour}, proxy.MirrorStats{Sent: 6, Same: 5}),
+		held(20, "a", proxy.HeldStats{Now: 2, Total: 17, LetGo: 11, Expired: 3, Gone: 1, Longest: 4 * time.Second}, proxy.MirrorStats{Sent: 10, Same: 7, Different: 1, Failed: 1, Uncompared: 1, Dropped: 2}),
+		held(30, "b", proxy.HeldStats{Now: 1, Total: 2, LetGo: 1, Longest: time.Second}, proxy.MirrorStats{Sent: 1, Same: 1}),
+	})
+	if want := (proxy.HeldStats{Now: 1, Total: 12, LetGo: 5, Expired: 3, Gone: 1, Longest: 4 * time.Second}); r.Held != want {
+		t.Errorf("held %+v, want %+v", r.Held, want)
+	}
+	if want := (proxy.MirrorStats{Sent: 6, Same: 3, Different: 1, Failed: 1, Uncompared: 1, Dropped: 2}); r.Mirror != want {
+		t.Errorf("mirror %+v, want %+v", r.Mirror, want)
+	}
+}
+
 func TestReceiptOverAProxysDeath(t *testing.T) {
 	d := Deployment{ID: "d2", Candidate: "r2", Phase: PhasePromoted, Began: time.Unix(10, 0)}
 	r := receiptOf("web", d, []Measured{

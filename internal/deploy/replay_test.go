@@ -71,7 +71,7 @@ func history(t *testing.T, n int) (s State, events []Event) {
 				case kind == StepBake && number%3 == 0:
 					journalled(number, Failed{Step: m.step, Reason: "too many errors"})
 				case kind == StepVerify && number%5 == 0:
-					journalled(number, AbortRequested{By: "tester"})
+					journalled(number, AbortRequested{Actor: Actor{By: "tester"}})
 				default:
 					journalled(number, Did{Step: m.step})
 				}

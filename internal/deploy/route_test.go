@@ -89,7 +89,7 @@ func TestRollbackToATakenRoute(t *testing.T) {
 	movedRoute(t, func(w *world) {
 		d := w.begin(routed(w.t, "a", "/old"))
 		w.expectPhase(w.awaitOf("a", d.Number), PhasePromoted, "")
-		_, err := w.engine.Rollback(w.t.Context(), "web", "r1", BusyRefuse, "", "")
+		_, err := w.engine.Rollback(w.t.Context(), "web", "r1", BusyRefuse, Actor{})
 		w.expectConflict(err, "belongs to service a")
 	})
 }

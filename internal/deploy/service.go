@@ -28,6 +28,8 @@ type service struct {
 	state State
 	// published is a copy of state for those who must not wait for a disk.
 	published atomic.Pointer[State]
+	// trouble is what keeps run from going on; nil when nothing does.
+	trouble atomic.Pointer[trouble]
 	// interrupt ends the step that is being done, if one is.
 	interrupt context.CancelCauseFunc
 }
@@ -53,15 +55,21 @@ func newService(e *Engine, name string) *service {
 func (s *service) run(ctx context.Context) {
 	s.ensureRunning(ctx)
 	var backoff time.Duration
+	var since time.Time
 	for ctx.Err() == nil {
 		st := s.snapshot()
 		next := decide(&st, time.Now())
 		err := s.do(ctx, &st, next)
 		if err == nil || ctx.Err() != nil {
-			backoff = 0
+			backoff, since = 0, time.Time{}
+			s.trouble.Store(nil)
 			continue
 		}
 		backoff = min(max(2*backoff, time.Second), 30*time.Second)
+		if since.IsZero() {
+			since = time.Now()
+		}
+		s.trouble.Store(&trouble{err, since, time.Now().Add(backoff)})
 		s.log.Error("stopped at this point, traffic stays as it is", "error", err, "again_in", backoff)
 		select {
 		case <-time.After(backoff):
@@ -77,11 +85,15 @@ func (s *service) do(ctx context.Context, st *State, m move) error {
 	case moveBegin:
 		return s.begin(ctx, st, m.d)
 	case moveIntend:
-		return s.commit(ctx, m.d.Number, Intended{Step: m.step})
+		return s.intend(ctx, m)
 	case moveDo:
 		return s.doStep(ctx, m.d, m.step)
 	case moveTurnBack:
 		return s.commit(ctx, m.d.Number, TurnedBack{Plan: planBack(st, m.d), Reason: m.reason})
+	case moveStand:
+		return s.stand(ctx, m.d)
+	case moveEndHold:
+		return s.endHold(ctx, itself("its time was over"))
 	case moveFinish:
 		return s.finish(ctx, m.d, m.phase)
 	case moveRetire:
@@ -113,7 +125,7 @@ func (s *service) wait(ctx context.Context, until time.Time) {
 
 func (s *service) begin(ctx context.Context, st *State, d *Deployment) error {
 	measured := s.measureBegin(ctx)
-	events := []Body{Began{Stable: st.Stable, Plan: plan(st, st.Release(d.Candidate))}}
+	events := []Body{Began{Stable: st.Stable, StableInstances: st.Running[st.Stable].Instances, Plan: planFor(st, d)}}
 	return s.commit(ctx, d.Number, append(events, measured...)...)
 }
 
@@ -130,9 +142,29 @@ func (s *service) finish(ctx context.Context, d *Deployment, phase Phase) error 
 	err := s.commitLocked(ctx, entries(d.Number, append(events, Finished{Phase: phase}))...)
 	s.mu.Unlock()
 	if err == nil {
+		s.syncTable(ctx)
 		s.collect(ctx)
 	}
 	return err
+}
+
+// syncTable puts in force what follows from the state, as far as that can be done
+// now: what follows the driver tries again.
+func (s *service) syncTable(ctx context.Context) {
+	if _, err := s.e.syncTable(ctx); err != nil && ctx.Err() == nil {
+		s.log.Warn("put a changed table in force; it is tried again", "error", err)
+		s.e.tableChanged()
+	}
+}
+
+// intend journals that a step begins, unless a pause came first.
+func (s *service) intend(ctx context.Context, m moveIntend) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if d := s.state.Deployment(m.d.Number); d.Paused != nil {
+		return nil
+	}
+	return s.commitLocked(ctx, entry{m.d.Number, Intended{Step: m.step}})
 }
 
 // doStep does a step and journals its outcome. A step that a command interrupts,
@@ -141,7 +173,7 @@ func (s *service) finish(ctx context.Context, d *Deployment, phase Phase) error 
 func (s *service) doStep(ctx context.Context, d *Deployment, i int) error {
 	stepCtx, interrupt := context.WithCancelCause(ctx)
 	defer interrupt(nil)
-	if !s.arm(d.Number, interrupt) {
+	if d = s.arm(d.Number, interrupt); d == nil {
 		return nil
 	}
 	outcome, err := s.effect(stepCtx, d, i)
@@ -150,11 +182,7 @@ func (s *service) doStep(ctx context.Context, d *Deployment, i int) error {
 	case stepCtx.Err() != nil && err != nil:
 		return nil
 	case err != nil:
-		failure := Failed{Step: i, Reason: err.Error()}
-		if blamed, ok := errors.AsType[*instanceError](err); ok {
-			failure.LogTail = s.logTail(ctx, d.Steps[i].Release, blamed.instance)
-		}
-		return s.commit(ctx, d.Number, failure)
+		return s.commit(ctx, d.Number, Failed{Step: i, Reason: err.Error(), LogTail: s.tailOf(ctx, d.Steps[i].Release, err)})
 	}
 	events := []Body{Did{Step: i, Outcome: outcome}}
 	if d.Steps[i].Kind == StepShift {
@@ -163,17 +191,17 @@ func (s *service) doStep(ctx context.Context, d *Deployment, i int) error {
 	return s.commit(ctx, d.Number, events...)
 }
 
-// arm lets a command interrupt the step that begins. It refuses when the command
-// came first.
-func (s *service) arm(deployment int, interrupt context.CancelCauseFunc) bool {
+// arm lets a command interrupt what begins, and returns the deployment as commands
+// have left it until then: nil when it is to be aborted.
+func (s *service) arm(deployment int, interrupt context.CancelCauseFunc) *Deployment {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	d := s.state.Deployment(deployment)
-	if d.Phase == PhaseRunning && d.AbortRequested {
-		return false
+	if d.Phase.Final() || d.Phase == PhaseRunning && d.AbortRequested {
+		return nil
 	}
 	s.interrupt = interrupt
-	return true
+	return d
 }
 
 func (s *service) disarm() {
@@ -186,14 +214,22 @@ func (s *service) disarm() {
 func (s *service) effect(ctx context.Context, d *Deployment, i int) (Outcome, error) {
 	st := d.Steps[i]
 	switch st.Kind {
+	case StepHook:
+		return s.hook(ctx, d, i)
 	case StepStart:
 		return s.start(ctx, d, st)
 	case StepVerify:
-		return s.verify(ctx, d, st)
+		return s.verify(ctx, d, i)
+	case StepPreview, StepHold:
+		return s.putInForce(ctx, time.Duration(st.Deadline))
 	case StepShift:
 		return s.shift(ctx, st)
 	case StepBake:
 		return s.bake(ctx, d, st)
+	case StepApprove:
+		return s.approve(ctx, d, i)
+	case StepShrink:
+		return s.shrink(ctx, st)
 	case StepDrain:
 		return s.drain(ctx, st)
 	case StepRetire:

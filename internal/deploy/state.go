@@ -26,6 +26,13 @@ type State struct {
 	// Shifting is the split that a shift is about to put in force; nil if none
 	// is. It counts as soon as there is somebody to take the traffic.
 	Shifting *Shifting
+	// Previewing: requests that the candidate's spec chooses go to the candidate.
+	Previewing bool
+	// Taking is the hold of a deployment that takes stable away before the
+	// candidate is there; nil if none is on. Hold is one that somebody has asked for.
+	Taking, Hold *Hold
+	// Freeze is a freeze that somebody has asked for; nil if none has.
+	Freeze *Freeze
 	// Running are the releases whose instances should live.
 	Running map[string]Running
 	// LastEvent is the ID of the last event applied.
@@ -37,6 +44,23 @@ type Shifting struct {
 	Weights map[string]int
 	// Back: the candidate is being taken back.
 	Back bool
+}
+
+// Hold keeps the requests of a service waiting.
+type Hold struct {
+	Since time.Time `json:"since"`
+	// Until is when the proxy ends it by itself.
+	Until  time.Time `json:"until"`
+	Limits spec.Hold `json:"limits"`
+	Actor
+}
+
+// Freeze refuses deploys.
+type Freeze struct {
+	Since time.Time `json:"since"`
+	// Until is zero for one without an end.
+	Until time.Time `json:"until,omitzero"`
+	Actor
 }
 
 // Release is an immutable artifact and configuration of a service.
@@ -57,6 +81,9 @@ type Release struct {
 // Running is a release whose instances should live.
 type Running struct {
 	Instances int `json:"instances"`
+	// Leaving is how many more there are that get no new requests and are stopped
+	// when those in flight have finished.
+	Leaving int `json:"leaving,omitempty"`
 	// WarmUntil is when it is to be retired; zero for one in use.
 	WarmUntil time.Time `json:"warm_until,omitzero"`
 	// Booting: its start began from nothing.
@@ -84,6 +111,30 @@ func (p Phase) Final() bool {
 	return p == PhasePromoted || p == PhaseFailed || p == PhaseAborted
 }
 
+// DeploymentKind is what a deployment is for.
+type DeploymentKind string
+
+// The kinds of deployments.
+const (
+	KindDeploy DeploymentKind = "deploy"
+	// KindRollback: the candidate was stable before.
+	KindRollback DeploymentKind = "rollback"
+	// KindRestart: the candidate is stable's artifact and spec once more.
+	KindRestart DeploymentKind = "restart"
+	// KindScale: the candidate is stable itself, with another number of instances:
+	// what is stable when its turn comes.
+	KindScale DeploymentKind = "scale"
+)
+
+// Pause is a deployment that begins no further step.
+type Pause struct {
+	Since time.Time `json:"since"`
+	// Until is how long, Then what happens at that time.
+	Until time.Time `json:"until"`
+	Then  spec.Then `json:"then"`
+	Actor
+}
+
 // Deployment is one attempt to make a release the stable one.
 type Deployment struct {
 	Number    int    `json:"number"`
@@ -93,10 +144,14 @@ type Deployment struct {
 	Stable string `json:"stable,omitempty"`
 	// WarmUntil is when the candidate was to be retired, if it was warm when the
 	// deployment began.
-	WarmUntil time.Time   `json:"warm_until,omitzero"`
-	Rollback  bool        `json:"rollback,omitempty"`
-	Phase     Phase       `json:"phase"`
-	Steps     []StepState `json:"steps,omitempty"`
+	WarmUntil time.Time      `json:"warm_until,omitzero"`
+	Kind      DeploymentKind `json:"kind"`
+	// Instances is how many a scale wants; StableInstances how many stable had when
+	// the deployment began.
+	Instances       int         `json:"instances,omitempty"`
+	StableInstances int         `json:"stable_instances,omitempty"`
+	Phase           Phase       `json:"phase"`
+	Steps           []StepState `json:"steps,omitempty"`
 	// Reason says why it was taken back or aborted.
 	Reason string `json:"reason,omitempty"`
 	// LogTail holds the last lines of the instance that failed it.
@@ -104,6 +159,11 @@ type Deployment struct {
 	// By is who asked for it, Why what for.
 	By  string `json:"by,omitempty"`
 	Why string `json:"why,omitempty"`
+	// Override is why it was allowed in a freeze.
+	Override string `json:"override,omitempty"`
+	// Paused is the pause that is on, or nil. Full: bakes and approvals are skipped.
+	Paused *Pause `json:"paused,omitempty"`
+	Full   bool   `json:"full,omitempty"`
 	// AbortRequested: somebody asked to abort it; AbortReason says who and why.
 	AbortRequested bool      `json:"abort_requested,omitempty"`
 	AbortReason    string    `json:"abort_reason,omitempty"`
@@ -120,6 +180,14 @@ func (s *State) Current() *Deployment {
 // queued is the deployment whose turn is next, or nil.
 func (s *State) queued() *Deployment {
 	return s.first(func(p Phase) bool { return p == PhaseQueued })
+}
+
+// underWay is the deployment that is being done or else has its turn next, or nil.
+func (s *State) underWay() *Deployment {
+	if d := s.Current(); d != nil {
+		return d
+	}
+	return s.queued()
 }
 
 func (s *State) first(is func(Phase) bool) *Deployment {
@@ -160,8 +228,16 @@ func (s State) apply(e Event) State {
 	case Requested:
 		d := Deployment{}.Apply(e)
 		s.Deployments = append(slices.Clone(s.Deployments), &d)
-	case Noted, Measured:
+	case Noted, Measured, Checked:
 		// For people and for receipts; they change nothing.
+	case HoldRequested:
+		s.Hold = &Hold{Since: e.At, Until: b.Until, Limits: b.Limits, Actor: b.Actor}
+	case HoldEnded:
+		s.Hold = nil
+	case FreezeRequested:
+		s.Freeze = &Freeze{Since: e.At, Until: b.Until, Actor: b.Actor}
+	case Unfrozen:
+		s.Freeze = nil
 	case Collected:
 		s.Releases = slices.Clone(s.Releases)
 		for _, id := range b.Releases {
@@ -191,15 +267,17 @@ func (s *State) applyToDeployment(e Event) {
 	s.Deployments[e.Deployment-1] = &after
 	switch b := e.Body.(type) {
 	case Began:
-		if r, runs := s.Running[d.Candidate]; runs && !r.Retiring {
+		if r, runs := s.Running[after.Candidate]; runs && !r.Retiring {
 			after.WarmUntil = r.WarmUntil
 		}
 	case Intended:
 		s.intend(after.Steps[b.Step])
 	case Did:
 		s.did(after.Steps[b.Step])
-	case Failed, TurnedBack:
+	case Failed:
 		s.Shifting = nil
+	case TurnedBack:
+		s.Shifting, s.Previewing = nil, false
 	case Finished:
 		s.finish(after)
 	}
@@ -214,11 +292,14 @@ func (d Deployment) Apply(e Event) Deployment {
 	case Requested:
 		return Deployment{
 			Number: e.Deployment, ID: fmt.Sprintf("d%d", e.Deployment),
-			Candidate: b.Candidate, Rollback: b.Rollback, By: b.By, Why: b.Reason,
+			Candidate: b.Candidate, Kind: b.Kind, Instances: b.Instances, By: b.By, Why: b.Reason, Override: b.Override,
 			Phase: PhaseQueued, Requested: e.At,
 		}
 	case Began:
-		d.Phase, d.Stable, d.Began = PhaseRunning, b.Stable, e.At
+		d.Phase, d.Stable, d.StableInstances, d.Began = PhaseRunning, b.Stable, b.StableInstances, e.At
+		if d.Kind == KindScale {
+			d.Candidate = b.Stable // Another may have become stable since it was asked for.
+		}
 		d.addSteps(b.Plan, false)
 	case Intended:
 		st := &d.Steps[b.Step]
@@ -239,13 +320,25 @@ func (d Deployment) Apply(e Event) Deployment {
 		}
 		d.LogTail = b.LogTail
 	case AbortRequested:
-		d.AbortRequested, d.AbortReason = true, abortReason(b)
+		d.AbortRequested, d.AbortReason = true, b.did("aborted")
+	case PauseRequested:
+		d.Paused = &Pause{Since: e.At, Until: b.Until, Then: b.Then, Actor: b.Actor}
+	case Resumed:
+		d.Paused = nil
+	case PromoteRequested:
+		d.Paused, d.Full = nil, d.Full || b.Full
+		if b.Step >= 0 {
+			d.Steps[b.Step].Approved = true
+		}
 	case TurnedBack:
 		d.skip()
-		d.Phase, d.Reason = PhaseTakingBack, b.Reason
+		d.Phase, d.Reason, d.Paused = PhaseTakingBack, b.Reason, nil
+		if len(b.LogTail) > 0 {
+			d.LogTail = b.LogTail
+		}
 		d.addSteps(b.Plan, true)
 	case Finished:
-		d.Phase, d.Finished = b.Phase, e.At
+		d.Phase, d.Finished, d.Paused = b.Phase, e.At, nil
 		d.skip()
 		if b.Phase == PhaseAborted && d.Reason == "" {
 			d.Reason = d.AbortReason
@@ -254,15 +347,33 @@ func (d Deployment) Apply(e Event) Deployment {
 	return d
 }
 
-// hasTraffic says whether a shift to the candidate came into force and none back.
+// hasTraffic says whether the last shift that came into force gave the candidate
+// some, and it was not told to go since.
 func (d *Deployment) hasTraffic() bool {
 	has := false
 	for _, st := range d.Steps {
-		if st.Kind == StepShift && st.Status == StepDone {
-			has = !st.Back
+		switch {
+		case st.Kind == StepShift && st.Status == StepDone:
+			has = st.Weights[d.Candidate] > 0
+		case st.Kind == StepRetire && st.Release == d.Candidate && !st.Began.IsZero():
+			has = false
 		}
 	}
 	return has
+}
+
+// waits says whether the deployment stands where a command can move it on: at a
+// bake, at an approval, or in a pause.
+func (d *Deployment) waits() bool {
+	if d.Phase != PhaseRunning {
+		return false
+	}
+	for _, st := range d.Steps {
+		if st.Status == StepRunning {
+			return st.Kind == StepBake || st.Kind == StepApprove
+		}
+	}
+	return d.Paused != nil
 }
 
 // skip marks the steps that will not be done any more.
@@ -288,8 +399,17 @@ func (s *State) intend(st StepState) {
 		running, runs := s.Running[st.Release]
 		booting := !runs || running.Retiring || running.Booting
 		s.setRunning(st.Release, func(r *Running) { *r = Running{Instances: st.Instances, Booting: booting} })
+	case StepPreview:
+		s.Previewing = true
 	case StepShift:
 		s.Shifting = &Shifting{Weights: st.Weights, Back: st.Back}
+	case StepShrink:
+		s.setRunning(st.Release, func(r *Running) {
+			r.Leaving += max(0, r.Instances-st.Instances)
+			r.Instances = st.Instances
+		})
+	case StepHold:
+		s.Taking = &Hold{Since: st.Began, Until: st.Began.Add(time.Duration(st.Hold.Time)), Limits: *st.Hold}
 	case StepRetire:
 		s.setRunning(st.Release, func(r *Running) { r.Retiring = true })
 	}
@@ -300,7 +420,9 @@ func (s *State) did(st StepState) {
 	case StepRetire:
 		s.stopRunning(st.Release)
 	case StepShift:
-		s.Weights, s.Shifting = st.Weights, nil
+		s.Weights, s.Shifting, s.Taking = st.Weights, nil, nil
+	case StepShrink:
+		s.setRunning(st.Release, func(r *Running) { r.Leaving = 0 })
 	case StepStart:
 		if !s.Running[st.Release].Booting {
 			return
@@ -317,6 +439,7 @@ func (s *State) did(st StepState) {
 // stable is who has the traffic. A candidate that was warm before and is not
 // promoted is warm again.
 func (s *State) finish(d Deployment) {
+	s.Previewing, s.Taking = false, nil
 	if d.Phase != PhasePromoted && !d.hasTraffic() {
 		if _, runs := s.Running[d.Candidate]; runs && !d.WarmUntil.IsZero() {
 			s.setRunning(d.Candidate, func(r *Running) { r.WarmUntil = d.WarmUntil })
@@ -325,7 +448,7 @@ func (s *State) finish(d Deployment) {
 	}
 	s.Releases = slices.Clone(s.Releases)
 	candidate := s.Release(d.Candidate)
-	if d.Phase == PhasePromoted {
+	if d.Phase == PhasePromoted && d.Kind != KindScale {
 		candidate.Promotions++
 	}
 	if s.Stable != "" && s.Stable != d.Candidate {
@@ -336,6 +459,9 @@ func (s *State) finish(d Deployment) {
 		}
 	}
 	s.Stable = d.Candidate
+	if d.Kind != KindScale && len(s.Weights) > 0 {
+		s.Weights = map[string]int{d.Candidate: 100}
+	}
 }
 
 func (s *State) setRunning(release string, set func(*Running)) {
@@ -351,15 +477,4 @@ func (s *State) setRunning(release string, set func(*Running)) {
 func (s *State) stopRunning(release string) {
 	s.Running = maps.Clone(s.Running)
 	delete(s.Running, release)
-}
-
-func abortReason(b AbortRequested) string {
-	reason := "aborted"
-	if b.By != "" {
-		reason += " by " + b.By
-	}
-	if b.Reason != "" {
-		reason += ": " + b.Reason
-	}
-	return reason
 }

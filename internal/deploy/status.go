@@ -21,6 +21,10 @@ type ServiceStatus struct {
 	Queued   []string        `json:"queued,omitempty"`
 	Releases []ReleaseStatus `json:"releases"`
 	WayBack  WayBack         `json:"way_back"`
+	// Hold is set while somebody has the requests held, Freeze while somebody has
+	// deploys refused.
+	Hold   *Hold   `json:"hold,omitempty"`
+	Freeze *Freeze `json:"freeze,omitempty"`
 	// Traffic is what the proxy has counted since it started; nil when it does
 	// not answer, and then TrafficError says why.
 	Traffic      *proxy.ServiceStats `json:"traffic,omitempty"`
@@ -141,7 +145,7 @@ func (e *Engine) Deployment(ctx context.Context, name string, number int) (Deplo
 
 // statusOf is pure.
 func statusOf(s State, instances []driver.Instance) ServiceStatus {
-	status := ServiceStatus{Service: s.Service, Stable: s.Stable, WayBack: wayBack(&s, instances), Releases: []ReleaseStatus{}}
+	status := ServiceStatus{Service: s.Service, Stable: s.Stable, WayBack: wayBack(&s, instances), Releases: []ReleaseStatus{}, Hold: s.Hold, Freeze: s.Freeze}
 	if status.Deployment = s.Current(); status.Deployment == nil && len(s.Deployments) > 0 {
 		status.Deployment = s.Deployments[len(s.Deployments)-1]
 	}

@@ -1,6 +1,7 @@
 package deploy
 
 import (
+	"cmp"
 	"fmt"
 	"maps"
 	"slices"
@@ -16,15 +17,28 @@ type StepKind string
 
 // The kinds of steps.
 const (
-	// StepStart makes instances of a release run and waits until all are ready.
+	// StepHook runs the commands that the spec names for a moment.
+	StepHook StepKind = "hook"
+	// StepStart makes instances of a release run, as many as Instances says, and
+	// waits until all are ready.
 	StepStart StepKind = "start"
-	// StepVerify runs the smoke tests directly against a release's instances.
+	// StepVerify runs checks directly against a release's instances.
 	StepVerify StepKind = "verify"
-	// StepShift gives the releases their weights; it is done when they are in
-	// force.
+	// StepPreview lets the requests that the spec chooses reach a release without
+	// weight, and mirrors requests to it.
+	StepPreview StepKind = "preview"
+	// StepShift gives the releases their weights, and lets go what is held; it is
+	// done when they are in force.
 	StepShift StepKind = "shift"
 	// StepBake watches a release under traffic.
 	StepBake StepKind = "bake"
+	// StepApprove waits for somebody's word, and watches meanwhile.
+	StepApprove StepKind = "approve"
+	// StepShrink drains and stops the instances of a release that are over
+	// Instances.
+	StepShrink StepKind = "shrink"
+	// StepHold keeps new requests waiting until the next shift.
+	StepHold StepKind = "hold"
 	// StepDrain waits until no request is in flight on a release that gets no
 	// new ones.
 	StepDrain StepKind = "drain"
@@ -37,15 +51,27 @@ type Step struct {
 	Kind StepKind `json:"kind"`
 	// Release is what the step is about; empty for a shift.
 	Release string `json:"release,omitempty"`
-	// Instances is how many a start wants.
+	// Instances is how many a start wants, and how many a shrink leaves.
 	Instances int `json:"instances,omitempty"`
+	// Hook is the moment whose commands a hook runs.
+	Hook HookMoment `json:"hook,omitempty"`
+	// Checks are a verify's.
+	Checks []spec.Check `json:"checks,omitempty"`
+	// Match are the rules that a preview puts in force.
+	Match []spec.Match `json:"match,omitempty"`
+	// Mirror is set when a preview also mirrors requests.
+	Mirror *spec.Mirror `json:"mirror,omitempty"`
+	// Hold bounds what a hold keeps waiting.
+	Hold *spec.Hold `json:"hold,omitempty"`
+	// Then is what happens at an approve's deadline.
+	Then spec.Then `json:"then,omitempty"`
 	// Weights are a shift's, in percent; a release that is not named gets 0.
 	Weights map[string]int `json:"weights,omitempty"`
 	// For is how long a bake watches.
 	For spec.Duration `json:"for,omitempty"`
 	// Deadline is the longest that the step may take, beside a bake, which has
-	// For. At the deadline a drain cuts what is left, and other steps fail; a
-	// verify has one for each of its tests, of which this is the sum.
+	// For. At the deadline a drain or shrink cuts what is left, an approve does what
+	// Then says, and other steps fail.
 	Deadline spec.Duration `json:"deadline,omitempty"`
 }
 
@@ -53,20 +79,68 @@ type Step struct {
 func (s Step) String() string {
 	deadline := time.Duration(s.Deadline)
 	switch s.Kind {
+	case StepHook:
+		return fmt.Sprintf("hook %s (at most %s)", s.Hook, deadline)
 	case StepStart:
 		return fmt.Sprintf("start %s of %s and wait until ready (at most %s)", plural(s.Instances, "instance"), s.Release, deadline)
 	case StepVerify:
-		return fmt.Sprintf("verify %s with its smoke tests (at most %s)", s.Release, deadline)
+		return fmt.Sprintf("verify %s with %s (at most %s)", s.Release, plural(len(s.Checks), "check"), deadline)
+	case StepPreview:
+		return fmt.Sprintf("preview %s: %s", s.Release, s.chosen())
 	case StepShift:
 		return "shift traffic: " + weightsString(s.Weights)
 	case StepBake:
-		return fmt.Sprintf("bake %s under traffic for %s", s.Release, time.Duration(s.For))
+		return fmt.Sprintf("bake %s for %s", s.Release, time.Duration(s.For))
+	case StepApprove:
+		return fmt.Sprintf("approve: wait for 'segue promote' (at most %s, then %s)", deadline, s.Then)
+	case StepShrink:
+		return fmt.Sprintf("shrink %s to %s (drain at most %s, then cut)", s.Release, plural(s.Instances, "instance"), deadline)
+	case StepHold:
+		return fmt.Sprintf("hold new requests (each at most %s) until the next shift", time.Duration(s.Hold.Time))
 	case StepDrain:
 		return fmt.Sprintf("drain %s (at most %s, then cut)", s.Release, deadline)
 	case StepRetire:
 		return fmt.Sprintf("retire %s: stop its instances", s.Release)
 	}
 	return string(s.Kind)
+}
+
+// chosen says which requests a preview is for.
+func (s Step) chosen() string {
+	var parts []string
+	for _, m := range s.Match {
+		parts = append(parts, "requests with "+m.String())
+	}
+	if s.Mirror != nil {
+		parts = append(parts, fmt.Sprintf("copies of %s of the requests", s.Mirror.Share))
+	}
+	return strings.Join(parts, ", ")
+}
+
+// HookMoment names when hooks run.
+type HookMoment string
+
+// The moments at which hooks run.
+const (
+	HookBeforeStart  HookMoment = "before_start"
+	HookAfterShift   HookMoment = "after_shift"
+	HookAfterPromote HookMoment = "after_promote"
+	HookOnAbort      HookMoment = "on_abort"
+)
+
+// of are the hooks of a spec for the moment.
+func (m HookMoment) of(h spec.Hooks) []spec.Hook {
+	switch m {
+	case HookBeforeStart:
+		return h.BeforeStart
+	case HookAfterShift:
+		return h.AfterShift
+	case HookAfterPromote:
+		return h.AfterPromote
+	case HookOnAbort:
+		return h.OnAbort
+	}
+	return nil
 }
 
 // Status is how far a step is.
@@ -87,10 +161,12 @@ type StepState struct {
 	Step
 	Status Status `json:"status"`
 	// Back marks steps that take the candidate back.
-	Back    bool      `json:"back,omitempty"`
-	Began   time.Time `json:"began,omitzero"`
-	Ended   time.Time `json:"ended,omitzero"`
-	Outcome Outcome   `json:"outcome,omitzero"`
+	Back bool `json:"back,omitempty"`
+	// Approved: somebody has promoted the deployment while it stood here.
+	Approved bool      `json:"approved,omitempty"`
+	Began    time.Time `json:"began,omitzero"`
+	Ended    time.Time `json:"ended,omitzero"`
+	Outcome  Outcome   `json:"outcome,omitzero"`
 }
 
 // Outcome is what a step found out, beyond that it was done.
@@ -103,7 +179,9 @@ type Outcome struct {
 
 func weightsString(weights map[string]int) string {
 	var parts []string
-	for _, r := range slices.SortedFunc(maps.Keys(weights), func(a, b string) int { return weights[b] - weights[a] }) {
+	for _, r := range slices.SortedFunc(maps.Keys(weights), func(a, b string) int {
+		return cmp.Or(weights[b]-weights[a], byNumber(a, b))
+	}) {
 		parts = append(parts, fmt.Sprintf("%s %d %%", r, weights[r]))
 	}
 	if len(parts) == 0 {

@@ -19,57 +19,85 @@ const bakeTick = 250 * time.Millisecond
 // being healthy, or when too many of its answers are errors. Its time counts from
 // its intent: the daemon's absence is part of it.
 func (s *service) bake(ctx context.Context, d *Deployment, st StepState) (Outcome, error) {
-	state := s.snapshot()
-	settings := state.Release(st.Release).Spec.Strategy.BlueGreen
-	end := st.Began.Add(time.Duration(st.For))
-	// Instances may have to start anew if the machine did.
-	patience := time.Now()
-	if patience.Before(end) {
-		patience = end
+	if d.Full {
+		return Outcome{Message: "skipped, since the deployment was promoted in full"}, nil
 	}
-	patience = patience.Add(time.Duration(state.Release(st.Release).Spec.Health.StartDeadline))
-	watch := bakeWatch{settings: settings, restarts: map[string]int{}}
-	if err := s.lookBack(ctx, d, &watch, st.Release); err != nil {
+	watch, err := s.watch(ctx, d, st.Began, st.Began.Add(time.Duration(st.For)))
+	if err != nil {
 		return Outcome{}, err
 	}
+	return Outcome{Message: watch.String()}, nil
+}
+
+// watch looks at a deployment's candidate until a time, and until all its instances
+// are ready. It fails when an instance has died since the watch began or is not
+// healthy, or when too many of its answers are errors.
+func (s *service) watch(ctx context.Context, d *Deployment, since, until time.Time) (bakeWatch, error) {
+	state := s.snapshot()
+	candidate := state.Release(d.Candidate)
+	watch := bakeWatch{settings: candidate.Spec.Guard, restarts: map[string]int{}}
+	if err := s.lookBack(ctx, d, &watch); err != nil {
+		return watch, err
+	}
+	// Instances may have to start anew if the machine did.
+	patience := until
+	if now := time.Now(); now.After(until) {
+		patience = now
+	}
+	patience = patience.Add(time.Duration(candidate.Spec.Health.StartDeadline))
 	changes := s.e.cfg.Driver.Watch(ctx)
 	tick := time.NewTicker(bakeTick)
 	defer tick.Stop()
 	for {
-		instances, err := s.instances(ctx, st.Release)
+		all, err := s.look(ctx, &watch, candidate.ID, since)
 		if err != nil {
-			return Outcome{}, err
+			return watch, err
 		}
-		if err := watch.instances(instances, st.Began); err != nil {
-			return Outcome{}, err
-		}
-		// A proxy that does not answer just now counts nothing either.
-		if stats, err := s.e.stats(ctx); err == nil {
-			if err := watch.counters(stats.Epoch, serviceStats(stats, s.name), st.Release); err != nil {
-				return Outcome{}, err
-			}
-		}
-		now, all := time.Now(), ready(instances) >= state.Running[st.Release].Instances
-		if !now.Before(end) && all {
-			return Outcome{Message: watch.String()}, nil
+		now := time.Now()
+		if all && !now.Before(until) {
+			return watch, nil
 		}
 		if now.After(patience) {
-			return Outcome{}, fmt.Errorf("at the end of the bake only %d of %s of %s were ready",
-				ready(instances), plural(state.Running[st.Release].Instances, "instance"), st.Release)
+			return watch, fmt.Errorf("at the end not all instances of %s were ready", candidate.ID)
 		}
 		select {
 		case <-tick.C:
 		case <-changes:
 		case <-ctx.Done():
-			return Outcome{}, context.Cause(ctx)
+			return watch, context.Cause(ctx)
 		}
 	}
+}
+
+// look is one look at the candidate. It says whether all instances are ready that
+// should be; of one that does not run, or is going, none should.
+func (s *service) look(ctx context.Context, watch *bakeWatch, candidate string, since time.Time) (all bool, err error) {
+	state := s.snapshot()
+	running, runs := state.Running[candidate]
+	if !runs || running.Retiring {
+		return true, nil
+	}
+	list, err := s.e.cfg.Driver.List(ctx)
+	if err != nil {
+		return false, fmt.Errorf("list instances: %w", err)
+	}
+	instances := state.counted(candidate, list)
+	if err := watch.instances(instances, since); err != nil {
+		return false, err
+	}
+	// A proxy that does not answer just now counts nothing either.
+	if stats, err := s.e.stats(ctx); err == nil {
+		if err := watch.counters(stats.Epoch, serviceStats(stats, s.name), candidate); err != nil {
+			return false, err
+		}
+	}
+	return ready(instances) >= running.Instances, nil
 }
 
 // lookBack begins with what the proxy had counted when the shift was in force, as
 // the journal knows, so that nothing which happened while no daemon looked goes
 // unseen.
-func (s *service) lookBack(ctx context.Context, d *Deployment, watch *bakeWatch, release string) error {
+func (s *service) lookBack(ctx context.Context, d *Deployment, watch *bakeWatch) error {
 	records, err := s.e.cfg.Journal.Read(ctx, journal.Filter{Service: s.name, Deployment: d.Number})
 	if err != nil {
 		return err
@@ -83,7 +111,7 @@ func (s *service) lookBack(ctx context.Context, d *Deployment, watch *bakeWatch,
 			return err
 		}
 		if m := ev.Body.(Measured); m.Moment == MomentShifted {
-			return watch.counters(m.Epoch, m.Stats, release)
+			return watch.counters(m.Epoch, m.Stats, d.Candidate)
 		}
 	}
 	return nil
@@ -91,7 +119,7 @@ func (s *service) lookBack(ctx context.Context, d *Deployment, watch *bakeWatch,
 
 // bakeWatch is what a bake has seen so far.
 type bakeWatch struct {
-	settings *spec.BlueGreen
+	settings spec.Guard
 	// restarts are each instance's when it was first seen.
 	restarts map[string]int
 	epoch    string

@@ -10,7 +10,7 @@ import (
 )
 
 func TestBakeCounters(t *testing.T) {
-	settings := &spec.BlueGreen{MaxErrors: 10, MinRequests: 20}
+	settings := spec.Guard{MaxErrors: 10, MinRequests: 20}
 	at := func(epoch string, ok, bad uint64) proxy.Stats {
 		return proxy.Stats{Epoch: epoch, Services: []proxy.ServiceStats{{Name: "web", Releases: []proxy.ReleaseStats{
 			statsOf("r1", 0, 1000, 0, 0, 0), statsOf("r2", ok, bad, 0, 0, 0),

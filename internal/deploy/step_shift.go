@@ -40,6 +40,26 @@ func (s *service) shift(ctx context.Context, st StepState) (Outcome, error) {
 	}
 }
 
+// putInForce returns when the table that follows from the state is in force.
+func (s *service) putInForce(ctx context.Context, limit time.Duration) (Outcome, error) {
+	began := time.Now()
+	for {
+		_, err := s.e.syncTable(ctx)
+		switch {
+		case err == nil:
+			return Outcome{Message: "in force after " + rough(time.Since(began))}, nil
+		case ctx.Err() != nil:
+			return Outcome{}, context.Cause(ctx)
+		case time.Since(began) > limit:
+			return Outcome{}, err
+		}
+		select {
+		case <-time.After(shiftRetry):
+		case <-ctx.Done():
+		}
+	}
+}
+
 // tryShift fails if somebody who is to get traffic is not there, or if the proxy
 // does not take the table.
 func (s *service) tryShift(ctx context.Context, st StepState) error {
@@ -55,8 +75,12 @@ func (s *service) tryShift(ctx context.Context, st StepState) error {
 	if err != nil {
 		return err
 	}
+	want := st.Weights
+	if st.Back {
+		want = state.weights(instances) // Stable answers for a candidate that can't.
+	}
 	// An instance may have ended since it was looked at.
-	if !splitIs(table, s.name, st.Weights) {
+	if !splitIs(table, s.name, want) {
 		return errors.New("an instance ended during the shift")
 	}
 	return nil

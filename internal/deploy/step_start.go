@@ -19,7 +19,8 @@ import (
 const ensureAgain = 10 * time.Second
 
 // startMargin is what a start may take beyond the instances' own start deadline,
-// at which the driver gives them up with a better message.
+// at which the driver gives them up with a better message. A step that has less time
+// than that, since requests wait for it, has no margin either.
 const startMargin = 5 * time.Second
 
 // instanceError blames an instance, so that its last lines can be shown.
@@ -37,7 +38,11 @@ func (s *service) start(ctx context.Context, d *Deployment, st StepState) (Outco
 	if err != nil {
 		return Outcome{}, err
 	}
-	ctx, cancel := context.WithTimeoutCause(ctx, time.Duration(st.Deadline)+startMargin,
+	limit := time.Duration(st.Deadline)
+	if limit >= r.StartDeadline {
+		limit += startMargin
+	}
+	ctx, cancel := context.WithTimeoutCause(ctx, limit,
 		fmt.Errorf("not all instances of %s were ready within %s", st.Release, time.Duration(st.Deadline)))
 	defer cancel()
 	if err := s.clearGround(ctx, &state, st.Release); err != nil {
@@ -129,7 +134,7 @@ func (s *service) ensureRunning(ctx context.Context) {
 		}
 		r, err := s.e.driverRelease(&state, id)
 		if err == nil {
-			err = s.ensure(ctx, r, running.Instances)
+			err = s.ensure(ctx, r, running.Instances+running.Leaving)
 		}
 		if err != nil && ctx.Err() == nil {
 			s.ensured = false
@@ -195,8 +200,10 @@ func (e *Engine) unplaced(sp *spec.Spec, id string) (driver.Release, error) {
 		Env:           env,
 		User:          sp.User,
 		Socket:        sp.Listen == spec.ListenSocket,
+		NoAddress:     sp.Listen == spec.ListenNone,
 		Health:        driverCheck(sp.Health),
 		StartDeadline: time.Duration(sp.Health.StartDeadline),
+		StopSignal:    sp.StopSignal,
 		StopGrace:     time.Duration(sp.StopGrace),
 		Limits: driver.Limits{
 			MemoryBytes: int64(sp.Limits.Memory),
@@ -211,6 +218,8 @@ func driverCheck(h spec.Health) health.Check {
 	c := health.Check{
 		TCP:       h.TCP,
 		Command:   h.Command,
+		File:      h.File,
+		Notify:    h.Notify,
 		Interval:  time.Duration(h.Interval),
 		Timeout:   time.Duration(h.Timeout),
 		Healthy:   h.Healthy,

@@ -1,7 +1,6 @@
 package deploy
 
 import (
-	"bytes"
 	"context"
 	"fmt"
 	"io"
@@ -15,24 +14,36 @@ import (
 	"github.com/segue-deploy/segue/internal/spec"
 )
 
-// smokeBodyLimit is how much of an answer a smoke test looks at.
-const smokeBodyLimit = 1 << 20
+// bodyLimit is how much of an answer a check looks at, outputLimit how much of what
+// a command has printed is kept; both in bytes.
+const (
+	bodyLimit   = 1 << 20
+	outputLimit = 4 << 10
+)
 
-// verify runs the release's smoke tests directly against its instances.
-func (s *service) verify(ctx context.Context, d *Deployment, st StepState) (Outcome, error) {
+// verifyMargin is what the checks may take beyond their deadline, which is the sum of
+// all tries' timeouts: the last try ends by its own, with a better message.
+const verifyMargin = time.Second
+
+// verify runs a step's checks directly against the release's instances. What each
+// try came to is journalled.
+func (s *service) verify(ctx context.Context, d *Deployment, i int) (Outcome, error) {
+	st := d.Steps[i]
 	state := s.snapshot()
-	tests := state.Release(st.Release).Spec.Smoke
 	instances, err := s.readyInstances(ctx, d, &state, st.Release)
 	if err != nil {
 		return Outcome{}, err
 	}
-	for i, test := range tests {
-		if err := s.smoke(ctx, &state, st.Release, test, instances); err != nil {
-			return Outcome{}, fmt.Errorf("smoke test %d of %d: %w", i+1, len(tests), err)
+	limit := time.Duration(st.Deadline)
+	ctx, cancel := context.WithTimeoutCause(ctx, limit+verifyMargin, fmt.Errorf("the checks were not through within %s", limit))
+	defer cancel()
+	for n, check := range st.Checks {
+		if err := s.check(ctx, d, i, n, instances); err != nil {
+			return Outcome{}, fmt.Errorf("check %d of %d: %w", n+1, len(st.Checks), err)
 		}
-		s.note(ctx, d.Number, fmt.Sprintf("smoke test %d of %d passed", i+1, len(tests)))
+		s.note(ctx, d.Number, fmt.Sprintf("check %d of %d passed: %s", n+1, len(st.Checks), checkName(check)))
 	}
-	return Outcome{Message: plural(len(tests), "smoke test") + " passed"}, nil
+	return Outcome{Message: plural(len(st.Checks), "check") + " passed"}, nil
 }
 
 // readyInstances waits for all instances of a release to be ready. They are,
@@ -47,41 +58,93 @@ func (s *service) readyInstances(ctx context.Context, d *Deployment, state *Stat
 	return s.instances(ctx, release)
 }
 
-func (s *service) smoke(ctx context.Context, state *State, release string, test spec.Smoke, instances []driver.Instance) error {
-	timeout := time.Duration(test.Timeout)
+// check tries a check as often as it may be tried, until it passes.
+func (s *service) check(ctx context.Context, d *Deployment, step, n int, instances []driver.Instance) error {
+	st := d.Steps[step]
+	check := st.Checks[n]
+	for try := 1; ; try++ {
+		began := time.Now()
+		output, err := s.tryCheck(ctx, st.Release, check, instances)
+		result := Checked{Step: step, Check: n + 1, Name: checkName(check), Try: try, Passed: err == nil, Output: output, Took: time.Since(began)}
+		if err != nil && output == "" {
+			result.Output = err.Error()
+		}
+		s.keep(ctx, d.Number, result)
+		if err == nil || try > check.Retries || ctx.Err() != nil {
+			return err
+		}
+		select {
+		case <-time.After(time.Duration(check.RetryAfter)):
+		case <-ctx.Done():
+			return err
+		}
+	}
+}
+
+// keep journals what a check or a hook came to. That it can't be journalled changes
+// nothing but what people see.
+func (s *service) keep(ctx context.Context, deployment int, result Checked) {
+	if len(result.Output) > outputLimit {
+		result.Output = "…" + strings.ToValidUTF8(result.Output[len(result.Output)-outputLimit:], "")
+	}
+	if err := s.commit(ctx, deployment, result); err != nil {
+		s.log.Warn("journal what a check came to", "check", result.Name, "error", err)
+	}
+}
+
+// tryCheck runs a check once, and returns what its command has printed.
+func (s *service) tryCheck(ctx context.Context, release string, check spec.Check, instances []driver.Instance) (output string, err error) {
+	timeout := time.Duration(check.Timeout)
 	ctx, cancel := context.WithTimeoutCause(ctx, timeout, fmt.Errorf("no result within %s", timeout))
 	defer cancel()
-	if test.HTTP != nil {
+	if check.HTTP != nil {
 		for _, in := range instances {
-			if err := smokeHTTP(ctx, test.HTTP, in.Target); err != nil {
-				return &instanceError{in.ID, err.Error()}
+			if err := checkHTTP(ctx, check.HTTP, in.Target); err != nil {
+				return "", &instanceError{in.ID, err.Error()}
 			}
 		}
-		return nil
-	}
-	r, err := s.e.driverRelease(state, release)
-	if err != nil {
-		return err
+		return "", nil
 	}
 	var addresses []string
 	for _, in := range instances {
-		addresses = append(addresses, in.Target.Address)
+		if in.Target.Address != "" {
+			addresses = append(addresses, in.Target.Address)
+		}
 	}
-	output, err := s.e.cfg.Driver.Exec(ctx, r, test.Command, map[string]string{
-		"SEGUE_CANDIDATE":  addresses[0],
-		"SEGUE_CANDIDATES": strings.Join(addresses, " "),
-	})
+	env := map[string]string{"SEGUE_CANDIDATES": strings.Join(addresses, " ")}
+	if len(addresses) > 0 {
+		env["SEGUE_CANDIDATE"] = addresses[0]
+	}
+	return s.exec(ctx, release, check.Command, env)
+}
+
+// exec runs a command in the surroundings of a release. An error has its last lines.
+func (s *service) exec(ctx context.Context, release string, command []string, env map[string]string) (output string, err error) {
+	state := s.snapshot()
+	r, err := s.e.driverRelease(&state, release)
+	if err != nil {
+		return "", err
+	}
+	output, err = s.e.cfg.Driver.Exec(ctx, r, command, env)
 	if err == nil {
-		return nil
+		return output, nil
 	}
 	if ctx.Err() != nil {
 		err = context.Cause(ctx)
 	}
-	return fmt.Errorf("%s: %w%s", strings.Join(test.Command, " "), err, lastLines(output, 5))
+	return output, fmt.Errorf("%s: %w%s", strings.Join(command, " "), err, lastLines(output, 5))
 }
 
-// smokeHTTP sends one request and holds the answer against what is expected.
-func smokeHTTP(ctx context.Context, test *spec.SmokeHTTP, target health.Target) error {
+// checkName is what a check asks or runs.
+func checkName(c spec.Check) string {
+	if c.HTTP != nil {
+		return c.HTTP.Method + " " + c.HTTP.Path
+	}
+	return strings.Join(c.Command, " ")
+}
+
+// checkHTTP sends one request and holds the answer against what is expected.
+func checkHTTP(ctx context.Context, test *spec.CheckHTTP, target health.Target) error {
 	client := http.Client{
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 		Transport: &http.Transport{
@@ -103,6 +166,7 @@ func smokeHTTP(ctx context.Context, test *spec.SmokeHTTP, target health.Target) 
 		}
 		req.Header.Set(name, value)
 	}
+	began := time.Now()
 	resp, err := client.Do(req)
 	if err != nil {
 		if ctx.Err() != nil {
@@ -111,22 +175,12 @@ func smokeHTTP(ctx context.Context, test *spec.SmokeHTTP, target health.Target) 
 		return fmt.Errorf("%s: %w", what, err)
 	}
 	defer resp.Body.Close()
-	body, err := io.ReadAll(io.LimitReader(resp.Body, smokeBodyLimit))
+	body, err := io.ReadAll(io.LimitReader(resp.Body, bodyLimit))
 	if err != nil {
 		return fmt.Errorf("%s: read the answer: %w", what, err)
 	}
-	return smokeAnswer(what, test, resp.StatusCode, body)
-}
-
-func smokeAnswer(what string, test *spec.SmokeHTTP, status int, body []byte) error {
-	if test.Status == 0 && status/100 != 2 {
-		return fmt.Errorf("%s: %d, want 2xx%s", what, status, lastLines(string(body), 1))
-	}
-	if test.Status != 0 && status != test.Status {
-		return fmt.Errorf("%s: %d, want %d%s", what, status, test.Status, lastLines(string(body), 1))
-	}
-	if !bytes.Contains(body, []byte(test.Contains)) {
-		return fmt.Errorf("%s: the answer does not contain %q%s", what, test.Contains, lastLines(string(body), 1))
+	if err := checkAnswer(test, resp, body, time.Since(began)); err != nil {
+		return fmt.Errorf("%s: %w%s", what, err, lastLines(string(body), 1))
 	}
 	return nil
 }

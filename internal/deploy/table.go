@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"time"
 
 	"github.com/segue-deploy/segue/internal/driver"
 	"github.com/segue-deploy/segue/internal/health"
@@ -16,25 +17,9 @@ import (
 func tableOf(states []State, instances []driver.Instance) proxy.Table {
 	var t proxy.Table
 	for i := range states {
-		s := &states[i]
-		weights := s.weights(instances)
-		routing := s.routing(weights)
-		if routing == nil {
-			continue
+		if svc, routed := states[i].routed(instances); routed {
+			t.Services = append(t.Services, svc)
 		}
-		svc := proxy.Service{Name: s.Service, Hosts: routing.Spec.Route.Hosts, Paths: routing.Spec.Route.Paths}
-		for _, id := range slices.Sorted(maps.Keys(s.Running)) {
-			if s.Running[id].Retiring {
-				continue
-			}
-			svc.Releases = append(svc.Releases, proxy.Release{
-				ID:        id,
-				Weight:    weights[id],
-				Health:    checkOf(s.Release(id).Spec.Health),
-				Upstreams: upstreamsOf(s.Service, id, instances),
-			})
-		}
-		t.Services = append(t.Services, svc)
 	}
 	slices.SortFunc(t.Services, func(a, b proxy.Service) int {
 		if a.Name < b.Name {
@@ -45,37 +30,121 @@ func tableOf(states []State, instances []driver.Instance) proxy.Table {
 	return t
 }
 
+// routed is the service's part of the table, if it takes requests.
+func (s *State) routed(instances []driver.Instance) (proxy.Service, bool) {
+	weights := s.weights(instances)
+	routing := s.routing(weights)
+	if routing == nil || routing.Spec.Listen == spec.ListenNone {
+		return proxy.Service{}, false
+	}
+	svc := proxy.Service{Name: s.Service, Hosts: routing.Spec.Route.Hosts, Paths: routing.Spec.Route.Paths, Hold: s.held(instances)}
+	for _, id := range slices.Sorted(maps.Keys(s.Running)) {
+		if s.Running[id].Retiring {
+			continue
+		}
+		svc.Releases = append(svc.Releases, proxy.Release{
+			ID:        id,
+			Weight:    weights[id],
+			Health:    checkOf(s.Release(id).Spec.Health),
+			Upstreams: s.upstreams(id, instances),
+		})
+	}
+	s.choose(&svc)
+	return svc, true
+}
+
+// choose adds how the requests are chosen that go to a candidate beside stable.
+func (s *State) choose(svc *proxy.Service) {
+	d := s.Current()
+	if d == nil || !slices.ContainsFunc(svc.Releases, func(r proxy.Release) bool { return r.ID == d.Candidate }) {
+		return
+	}
+	candidate := s.Release(d.Candidate)
+	if sticky := candidate.Spec.Route.Sticky; sticky != nil {
+		svc.Candidate, svc.Sticky = d.Candidate, &proxy.Sticky{Cookie: sticky.Cookie, Header: sticky.Header}
+	}
+	if !s.Previewing {
+		return
+	}
+	for _, st := range d.Steps {
+		if st.Kind != StepPreview {
+			continue
+		}
+		svc.Candidate, svc.Match = d.Candidate, nil
+		for _, m := range st.Match {
+			svc.Match = append(svc.Match, proxy.Match{Header: m.Header, Cookie: m.Cookie, Query: m.Query, Host: m.Host, Value: m.Value})
+		}
+		if m := st.Mirror; m != nil {
+			svc.Mirror = &proxy.Mirror{
+				Share: float64(m.Share), MaxInFlight: m.MaxInFlight, CompareBody: m.Compare == spec.CompareBody, MaxBody: int64(m.MaxBody),
+			}
+		}
+	}
+}
+
+// held is the hold to be in force: that of somebody, or that of a deployment, which
+// ends with the shift that takes it back.
+func (s *State) held(instances []driver.Instance) *proxy.Hold {
+	h := s.Hold
+	if t := s.Taking; t != nil && !s.shiftCounts(instances) && (h == nil || t.Until.After(h.Until)) {
+		h = t
+	}
+	if h == nil {
+		return nil
+	}
+	return &proxy.Hold{
+		Until: h.Until, Time: time.Duration(h.Limits.Time), Requests: h.Limits.Requests, Bytes: int64(h.Limits.Bytes),
+	}
+}
+
 // weights is the split to be in force. One that a shift intends counts only when
 // those who are to get traffic can take it: a crash may have come in between. And
-// as long as a deployment is under way, stable answers for a candidate of which
-// nothing is there.
+// as long as a deployment is under way, stable answers for a candidate that can't.
 func (s *State) weights(instances []driver.Instance) map[string]int {
 	weights := s.Weights
-	if s.Shifting != nil && s.mayShift(instances) == nil {
+	if s.shiftCounts(instances) {
 		weights = s.Shifting.Weights
 	}
 	d := s.Current()
-	if d == nil || weights[d.Candidate] == 0 || len(upstreamsOf(s.Service, d.Candidate, instances)) > 0 {
+	if d == nil || d.Candidate == d.Stable || weights[d.Candidate] == 0 || s.answers(d, instances) {
 		return weights
 	}
-	if ready(instancesOf(s.Service, d.Stable, instances)) > 0 {
+	if len(s.upstreams(d.Stable, instances)) > 0 {
 		return map[string]int{d.Stable: 100}
 	}
 	return weights
 }
 
-// mayShift says what stands in the way of the intended split. A candidate must
-// be there with all its instances; stable, on the way back, with one.
+// answers says whether a candidate can take requests: on its way in one that is not
+// healthy may try, on the way back no more.
+func (s *State) answers(d *Deployment, instances []driver.Instance) bool {
+	if d.Phase == PhaseTakingBack {
+		return ready(s.counted(d.Candidate, instances)) > 0
+	}
+	return len(s.upstreams(d.Candidate, instances)) > 0
+}
+
+// shiftCounts says whether a split is intended and nothing stands in its way.
+func (s *State) shiftCounts(instances []driver.Instance) bool {
+	return s.Shifting != nil && s.mayShift(instances) == nil
+}
+
+// mayShift says what stands in the way of the intended split. A candidate on its
+// way in must be there with all its instances, on its way out with none; who else
+// gets traffic, with one.
 func (s *State) mayShift(instances []driver.Instance) error {
 	for _, release := range slices.Sorted(maps.Keys(s.Shifting.Weights)) {
-		want := s.Running[release].Instances
-		if s.Shifting.Back {
-			want = 1
+		want := 1
+		if d := s.Current(); d != nil && release == d.Candidate {
+			want = s.Running[release].Instances
+			if s.Shifting.Back {
+				want = 0
+			}
 		}
 		if s.Shifting.Weights[release] == 0 {
 			continue
 		}
-		all := instancesOf(s.Service, release, instances)
+		all := s.counted(release, instances)
 		if ready(all) >= want {
 			continue
 		}
@@ -101,13 +170,13 @@ func (s *State) routing(weights map[string]int) *Release {
 	return s.Release(best)
 }
 
-// upstreamsOf are the instances that can take requests: the ready ones, and if
+// upstreams are the instances that can take requests: the ready ones, and if
 // there are none, those that were ready and whose checks fail now, since to try
 // is better than to refuse.
-func upstreamsOf(service, release string, instances []driver.Instance) []proxy.Upstream {
+func (s *State) upstreams(release string, instances []driver.Instance) []proxy.Upstream {
 	for _, state := range []driver.State{driver.Ready, driver.Unready} {
 		var ups []proxy.Upstream
-		for _, in := range instancesOf(service, release, instances) {
+		for _, in := range s.counted(release, instances) {
 			if in.State == state {
 				ups = append(ups, proxy.Upstream{ID: in.ID, Target: in.Target})
 			}
@@ -117,6 +186,13 @@ func upstreamsOf(service, release string, instances []driver.Instance) []proxy.U
 		}
 	}
 	return nil
+}
+
+// counted are a release's instances without those that are leaving.
+func (s *State) counted(release string, all []driver.Instance) []driver.Instance {
+	return slices.DeleteFunc(instancesOf(s.Service, release, all), func(in driver.Instance) bool {
+		return in.Index > s.Running[release].Instances
+	})
 }
 
 func instancesOf(service, release string, all []driver.Instance) []driver.Instance {

@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 )
@@ -17,11 +18,14 @@ type problem struct{ field, message, hint string }
 // as JSON is held to the same rules as a file.
 type checker struct{ problems []problem }
 
-// The bounds of numbers that have no natural one; beyond them lies a slip of
-// the finger that would take the machine down.
+// MaxInstances bounds the number of a release's instances, as a slip of the finger
+// would take the machine down.
+const MaxInstances = 1000
+
+// The bounds of other numbers that have no natural one.
 const (
-	maxInstances  = 1000
 	maxThreshold  = 1000
+	maxRetries    = 1000
 	minInterval   = Duration(10 * time.Millisecond)
 	minMemory     = 1 << 20
 	minLogSize    = 64 << 10
@@ -40,16 +44,18 @@ func check(s *Spec) []problem {
 	c.process(s)
 	c.env(s)
 	c.limits(s.Limits)
-	c.route(s.Route)
+	c.route(s.Route, s.Listen)
 	c.health(s.Health, s.Listen)
-	for i, smoke := range s.Smoke {
-		c.smoke(fmt.Sprintf("smoke[%d]", i), smoke, s.Listen)
-	}
-	c.strategy(s.Strategy)
+	c.checks("smoke", s.Smoke, s.Listen)
+	c.strategy(s)
+	c.guard(s.Guard)
+	c.hooks(s.Hooks, s.Listen)
+	c.freeze(s.Freeze)
 	c.notNegative("drain", s.Drain)
 	c.notNegative("warm", s.Warm)
+	c.stopSignal(s.StopSignal)
 	c.notNegative("stop_grace", s.StopGrace)
-	c.between("keep", s.Keep, 0, maxInstances)
+	c.between("keep", s.Keep, 0, MaxInstances)
 	if s.Logs.MaxSize < minLogSize {
 		c.add("logs.max_size", "write it as in 10MiB", "must be at least %s, not %s", Size(minLogSize), s.Logs.MaxSize)
 	}
@@ -75,6 +81,18 @@ func (c *checker) addError(field string, f *flaw) {
 func (c *checker) between(field string, n, least, most int) {
 	if n < least || n > most {
 		c.add(field, "", "must be from %d to %d, not %d", least, most, n)
+	}
+}
+
+// oneOf checks one of a few words.
+func (c *checker) oneOf(field, word string, words ...string) {
+	if !slices.Contains(words, word) {
+		quoted := make([]string, len(words))
+		for i, w := range words {
+			quoted[i] = strconv.Quote(w)
+		}
+		last := len(words) - 1
+		c.add(field, "", "must be %s or %s, not %q", strings.Join(quoted[:last], ", "), quoted[last], word)
 	}
 }
 
@@ -109,10 +127,8 @@ func (c *checker) identity(s *Spec) {
 }
 
 func (c *checker) process(s *Spec) {
-	if s.Listen != ListenPort && s.Listen != ListenSocket {
-		c.add("listen", "", "must be %q or %q, not %q", ListenPort, ListenSocket, s.Listen)
-	}
-	c.between("instances", s.Instances, 1, maxInstances)
+	c.oneOf("listen", string(s.Listen), string(ListenPort), string(ListenSocket), string(ListenNone))
+	c.between("instances", s.Instances, 1, MaxInstances)
 	c.dir(s)
 	c.command(s)
 	if s.User != "" && !userName.MatchString(s.User) {
@@ -136,7 +152,7 @@ func (c *checker) command(s *Spec) {
 		c.missing("command", `add a line like: command: [./server, --port, "{{.Port}}"]`)
 		return
 	}
-	c.arguments("command", s.Command, templateScope{s.Listen, true})
+	c.arguments("command", s.Command, templateScope{s.Listen, forInstance})
 	c.program(s)
 }
 
@@ -185,17 +201,25 @@ func (c *checker) limits(l Limits) {
 	c.between("limits.processes", l.Processes, 0, 1<<22)
 }
 
-func (c *checker) strategy(s Strategy) {
-	if s.BlueGreen == nil {
-		c.missing("strategy", "give one of: blue-green")
-		return
+// stopSignals are the signals that ask a program to stop, by those who make
+// programs.
+func stopSignals() []string { return []string{"TERM", "INT", "QUIT", "HUP", "USR1", "USR2", "WINCH"} }
+
+func (c *checker) stopSignal(signal string) {
+	hint := "the signals are " + strings.Join(stopSignals(), ", ")
+	if signal == "KILL" {
+		hint = "a program that is killed finishes nothing; for one that must not wait write stop_grace: 0s"
 	}
-	const field = "strategy.blue-green"
-	c.notNegative(field+".bake", s.BlueGreen.Bake)
-	if share := s.BlueGreen.MaxErrors; !(share >= 0 && share <= 100) {
-		c.add(field+".max_errors", "", "must be from 0%% to 100%%, not %s", share)
+	if !slices.Contains(stopSignals(), signal) {
+		c.add("stop_signal", hint, "is not a signal to stop with: %q", signal)
 	}
-	c.between(field+".min_requests", s.BlueGreen.MinRequests, 1, 1<<30)
+}
+
+func (c *checker) guard(g Guard) {
+	if share := g.MaxErrors; !(share >= 0 && share <= 100) {
+		c.add("guard.max_errors", "", "must be from 0%% to 100%%, not %s", share)
+	}
+	c.between("guard.min_requests", g.MinRequests, 1, 1<<30)
 }
 
 func sortedKeys(m map[string]string) []string {

@@ -25,7 +25,7 @@ func TestImpossibleValues(t *testing.T) {
 		{"no instances", minimal + "instances: 0 #!\n", "instances", "from 1 to 1000, not 0", ""},
 		{"negative instances", minimal + "instances: -1 #!\n", "instances", "from 1 to 1000, not -1", ""},
 		{"too many instances", minimal + "instances: 100000 #!\n", "instances", "from 1 to 1000", ""},
-		{"listen", minimal + "listen: tcp #!\n", "listen", `must be "port" or "socket", not "tcp"`, ""},
+		{"listen", minimal + "listen: tcp #!\n", "listen", `must be "port", "socket" or "none", not "tcp"`, ""},
 		{"absolute dir", minimal + "dir: /tmp #!\n", "dir", "must be relative to the artifact", ""},
 		{"dir outside", minimal + "dir: a/../../b #!\n", "dir", "leads out of the artifact", ""},
 		{"user and group", minimal + "user: \"web:web\" #!\n", "user", "not a user's name", "without a group"},
@@ -43,7 +43,12 @@ func TestImpossibleValues(t *testing.T) {
 		{"negative processes", minimal + "limits:\n  processes: -1 #!\n", "limits.processes", "from 0", ""},
 		{"negative keep", minimal + "keep: -1 #!\n", "keep", "from 0", ""},
 		{"log size", minimal + "logs:\n  max_size: 10 #!\n", "logs.max_size", "at least 64KiB", "10MiB"},
-		{"no requests", minimal + "strategy:\n  blue-green:\n    min_requests: 0 #!\n", "strategy.blue-green.min_requests", "from 1", ""},
+		{"no requests", minimal + "guard:\n  min_requests: 0 #!\n", "guard.min_requests", "from 1", ""},
+		{"errors", minimal + "guard:\n  max_errors: 101% #!\n", "guard.max_errors", "from 0% to 100%", ""},
+		{"unknown signal", minimal + "stop_signal: STOP #!\n", "stop_signal", `not a signal to stop with: "STOP"`, "TERM, INT, QUIT, HUP, USR1, USR2, WINCH"},
+		{"killing signal", minimal + "stop_signal: SIGKILL #!\n", "stop_signal", "not a signal to stop with", "stop_grace: 0s"},
+		{"number of a signal", minimal + "stop_signal: 15 #!\n", "stop_signal", "not a signal to stop with", ""},
+		{"empty signal", minimal + "stop_signal: \"\" #!\n", "stop_signal", "not a signal to stop with", ""},
 		{"the first problem", minimal + "keep: -1 #!\nroute:\n  hosts: [a b]\ndir: /\n", "keep", "from 0", ""},
 	})
 }
@@ -63,26 +68,38 @@ func TestValuesThatAreFine(t *testing.T) {
 	}
 }
 
+func TestSignalsHaveOneSpelling(t *testing.T) {
+	for text, want := range map[string]string{"TERM": "TERM", "SIGUSR1": "USR1", "usr2": "USR2", "sigwinch": "WINCH", "Quit": "QUIT", "HUP": "HUP", "int": "INT"} {
+		if got := mustParse(t, minimal+"stop_signal: "+text+"\n").StopSignal; got != want {
+			t.Errorf("%s has become %q", text, got)
+		}
+	}
+}
+
 func TestValidateHoldsAnyOriginToTheRules(t *testing.T) {
 	tests := map[string]func(*Spec){
-		"service":                          func(s *Spec) { s.Service = "" },
-		"command":                          func(s *Spec) { s.Command = nil },
-		"command[0]":                       func(s *Spec) { s.Command = []string{"a\x00"} },
-		"instances":                        func(s *Spec) { s.Instances = 0 },
-		"listen":                           func(s *Spec) { s.Listen = "" },
-		"strategy":                         func(s *Spec) { s.Strategy = Strategy{} },
-		"health":                           func(s *Spec) { s.Health.TCP = false },
-		"health.command":                   func(s *Spec) { s.Health.Command = []string{"x"} },
-		"drain":                            func(s *Spec) { s.Drain = -1 },
-		"health.interval":                  func(s *Spec) { s.Health.Interval = 0 },
-		"limits.cpu":                       func(s *Spec) { s.Limits.CPU = math.NaN() },
-		"limits.memory":                    func(s *Spec) { s.Limits.Memory = -1 },
-		"logs.max_size":                    func(s *Spec) { s.Logs.MaxSize = 0 },
-		"strategy.blue-green.max_errors":   func(s *Spec) { s.Strategy.BlueGreen.MaxErrors = Percent(math.NaN()) },
-		"strategy.blue-green.min_requests": func(s *Spec) { s.Strategy.BlueGreen.MinRequests = 0 },
-		"smoke[0]":                         func(s *Spec) { s.Smoke = []Smoke{*defaultSmoke()} },
-		"smoke[0].timeout":                 func(s *Spec) { s.Smoke = []Smoke{{Command: []string{"x"}}} },
-		"route.hosts[0]":                   func(s *Spec) { s.Route.Hosts = []string{"UPPER.example.com"} },
+		"service":            func(s *Spec) { s.Service = "" },
+		"command":            func(s *Spec) { s.Command = nil },
+		"command[0]":         func(s *Spec) { s.Command = []string{"a\x00"} },
+		"instances":          func(s *Spec) { s.Instances = 0 },
+		"listen":             func(s *Spec) { s.Listen = "" },
+		"strategy":           func(s *Spec) { s.Strategy = Strategy{} },
+		"health":             func(s *Spec) { s.Health.TCP = false },
+		"health.command":     func(s *Spec) { s.Health.Command = []string{"x"} },
+		"drain":              func(s *Spec) { s.Drain = -1 },
+		"health.interval":    func(s *Spec) { s.Health.Interval = 0 },
+		"limits.cpu":         func(s *Spec) { s.Limits.CPU = math.NaN() },
+		"limits.memory":      func(s *Spec) { s.Limits.Memory = -1 },
+		"logs.max_size":      func(s *Spec) { s.Logs.MaxSize = 0 },
+		"guard.max_errors":   func(s *Spec) { s.Guard.MaxErrors = Percent(math.NaN()) },
+		"guard.min_requests": func(s *Spec) { s.Guard.MinRequests = 0 },
+		"stop_signal":        func(s *Spec) { s.StopSignal = "" },
+		"warm":               func(s *Spec) { s.Strategy = Strategy{Exclusive: defaultExclusive()} },
+		"strategy.canary":    func(s *Spec) { s.Strategy.Canary = defaultCanary() },
+		"freeze[0].from":     func(s *Spec) { s.Freeze = []Window{{To: "08:00"}} },
+		"smoke[0]":           func(s *Spec) { s.Smoke = []Check{*defaultCheck()} },
+		"smoke[0].timeout":   func(s *Spec) { s.Smoke = []Check{{Command: []string{"x"}}} },
+		"route.hosts[0]":     func(s *Spec) { s.Route.Hosts = []string{"UPPER.example.com"} },
 	}
 	for field, spoil := range tests {
 		s := mustParse(t, minimal)

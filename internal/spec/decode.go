@@ -2,10 +2,9 @@ package spec
 
 import (
 	"encoding"
-	"errors"
 	"fmt"
-	"math"
 	"reflect"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -65,7 +64,7 @@ func (d *decoder) mapping(n ast.MapNode, dst reflect.Value, path string) *Error 
 	for _, e := range entries {
 		i := indexOf(fields, e.name)
 		if i < 0 {
-			return d.unknownField(e, fields, path)
+			return d.unknownField(e, dst.Type(), path)
 		}
 		if err := d.value(e.value, dst.Field(fields[i].index), e.path); err != nil {
 			return err
@@ -134,39 +133,43 @@ func join(path, name string) string {
 	return path + "." + name
 }
 
-func (d *decoder) unknownField(e entry, fields []field, path string) *Error {
-	known := names(fields, anyField)
+func (d *decoder) unknownField(e entry, t reflect.Type, path string) *Error {
+	known := names(fieldsOf(t), anyField)
 	message, hint := fmt.Sprintf("unknown field %q", e.name), "the fields here are "+strings.Join(known, ", ")
-	if len(names(fields, choiceField)) == len(fields) {
-		message, hint = fmt.Sprintf("unknown %s %q", path, e.name), "known: "+strings.Join(known, ", ")
+	if path == "strategy" {
+		message, hint = fmt.Sprintf("unknown strategy %q", e.name), "known: "+strings.Join(known, ", ")
 	}
 	if near := nearest(e.name, known); near != "" {
 		hint = fmt.Sprintf("did you mean %q?", near)
-	} else if elsewhere := parentOf(reflect.TypeFor[Spec](), e.name, ""); elsewhere != "" && elsewhere != path {
+	} else if below, ok := parentOf(t, e.name, path); ok {
+		hint = fmt.Sprintf("it belongs under %q", below)
+	} else if elsewhere, ok := parentOf(reflect.TypeFor[Spec](), e.name, ""); ok && elsewhere != "" {
 		hint = fmt.Sprintf("it belongs under %q", elsewhere)
+	} else if ok {
+		hint = "it belongs at the top of the file, outside of all others"
 	}
 	return d.doc.errorAt(e.key, e.path, message, hint)
 }
 
-// parentOf returns the path of the first mapping below t that has a field of
-// that name.
-func parentOf(t reflect.Type, name, path string) string {
+// parentOf returns the path of the first mapping that has a field of that name,
+// among t, whose own path is given, and those below.
+func parentOf(t reflect.Type, name, path string) (parent string, ok bool) {
 	for t.Kind() == reflect.Pointer || t.Kind() == reflect.Slice {
 		t = t.Elem()
 	}
 	if t.Kind() != reflect.Struct {
-		return ""
+		return "", false
 	}
 	fields := fieldsOf(t)
 	if indexOf(fields, name) >= 0 {
-		return path
+		return path, true
 	}
 	for _, f := range fields {
-		if found := parentOf(t.Field(f.index).Type, name, join(path, f.name)); found != "" {
-			return found
+		if parent, ok := parentOf(t.Field(f.index).Type, name, join(path, f.name)); ok {
+			return parent, true
 		}
 	}
-	return ""
+	return "", false
 }
 
 // value decodes n into dst by dst's type.
@@ -197,14 +200,49 @@ func (d *decoder) structure(n ast.Node, dst reflect.Value, path string) *Error {
 	}
 	m, ok := n.(ast.MapNode)
 	if !ok {
-		fields := fieldsOf(dst.Type())
-		hint := "its fields are " + strings.Join(names(fields, anyField), ", ")
-		if word := scalarText(n); indexOf(fields, word) >= 0 && len(names(fields, choiceField)) == len(fields) {
-			hint = fmt.Sprintf("write %s: {%s: {}}", path, word)
-		}
-		return d.wrongType(n, path, "a mapping", hint)
+		return d.word(n, dst, path)
 	}
 	return d.mapping(m, dst, path)
+}
+
+// word decodes one word in place of a mapping that is a choice: "canary" is
+// "canary: {}", where that has fields of its own.
+func (d *decoder) word(n ast.Node, dst reflect.Value, path string) *Error {
+	fields, word := fieldsOf(dst.Type()), scalarText(n)
+	known := names(fields, anyField)
+	words := wordsOf(dst.Type())
+	if slices.Contains(words, word) {
+		for _, f := range fields {
+			dst.Field(f.index).SetZero()
+		}
+		chosen := dst.Field(fields[indexOf(fields, word)].index)
+		chosen.Set(reflect.New(chosen.Type().Elem()))
+		chosen.Elem().Set(defaultOf(chosen.Type().Elem()))
+		d.places[join(path, word)] = placeOf(n)
+		return nil
+	}
+	hint := "its fields are " + strings.Join(known, ", ")
+	if near := nearest(word, words); near != "" && isScalar(n) {
+		hint = fmt.Sprintf("did you mean %q?", near)
+	} else if isChoice(fields) && slices.Contains(known, word) {
+		hint = fmt.Sprintf("write it with its value: {%s: …}", word)
+	}
+	return d.wrongType(n, path, "a mapping", hint)
+}
+
+// wordsOf returns the names of the fields of t that may stand for the whole when
+// nothing is to be said about them.
+func wordsOf(t reflect.Type) []string {
+	fields := fieldsOf(t)
+	if !isChoice(fields) {
+		return nil
+	}
+	return names(fields, func(f field) bool { return t.Field(f.index).Type.Kind() == reflect.Pointer })
+}
+
+// isChoice says whether a mapping consists of nothing but one of these fields.
+func isChoice(fields []field) bool {
+	return len(names(fields, choiceField)) == len(fields)
 }
 
 // list decodes a list; nothing is an empty one, so that all its entries can be
@@ -270,60 +308,6 @@ func (d *decoder) variables(n ast.Node, dst reflect.Value, path string) *Error {
 	return nil
 }
 
-// text decodes a scalar that a type of ours reads from its text.
-func (d *decoder) text(n ast.Node, dst reflect.Value, path string) *Error {
-	if !isScalar(n) {
-		return d.wrongType(n, path, "one value", "")
-	}
-	err := dst.Addr().Interface().(encoding.TextUnmarshaler).UnmarshalText([]byte(scalarText(n)))
-	if err == nil {
-		return nil
-	}
-	var f *flaw
-	if errors.As(err, &f) {
-		return d.doc.errorAt(d.places[path], path, path+" "+f.message, f.hint)
-	}
-	return d.doc.errorAt(d.places[path], path, path+": "+err.Error(), "")
-}
-
-func (d *decoder) scalar(n ast.Node, dst reflect.Value, path string) *Error {
-	switch dst.Kind() {
-	case reflect.String:
-		if !isScalar(n) {
-			return d.wrongType(n, path, "a text", textHint(n))
-		}
-		dst.SetString(scalarText(n))
-	case reflect.Bool:
-		b, ok := n.(*ast.BoolNode)
-		if !ok {
-			return d.wrongType(n, path, "true or false", "")
-		}
-		dst.SetBool(b.Value)
-	case reflect.Int:
-		number, ok := wholeNumber(n)
-		if !ok {
-			return d.wrongType(n, path, "a whole number", "")
-		}
-		dst.SetInt(number)
-	case reflect.Float64:
-		number, ok := realNumber(n)
-		if !ok {
-			return d.wrongType(n, path, "a number", "")
-		}
-		dst.SetFloat(number)
-	default:
-		panic("spec: no decoder for " + dst.Type().String())
-	}
-	return nil
-}
-
-func textHint(n ast.Node) string {
-	if isNull(n) {
-		return `write "" for an empty text, or remove the field`
-	}
-	return ""
-}
-
 // wrongType says that the value at path should be something else.
 func (d *decoder) wrongType(n ast.Node, path, want, hint string) *Error {
 	got := kindOf(n)
@@ -331,49 +315,4 @@ func (d *decoder) wrongType(n ast.Node, path, want, hint string) *Error {
 		got = fmt.Sprintf("%s %q", got, text)
 	}
 	return d.doc.errorAt(d.places[path], path, fmt.Sprintf("%s must be %s, not %s", path, want, got), hint)
-}
-
-func isScalar(n ast.Node) bool {
-	switch n.(type) {
-	case *ast.StringNode, *ast.LiteralNode, *ast.IntegerNode, *ast.FloatNode, *ast.BoolNode, *ast.InfinityNode, *ast.NanNode:
-		return true
-	}
-	return false
-}
-
-// scalarText returns the text of a scalar as it was written: 1.10 stays "1.10"
-// where a text is asked for. It is empty for any other node.
-func scalarText(n ast.Node) string {
-	switch n := n.(type) {
-	case *ast.StringNode:
-		return n.Value
-	case *ast.LiteralNode:
-		return n.Value.Value
-	}
-	if isScalar(n) {
-		return n.GetToken().Value
-	}
-	return ""
-}
-
-func wholeNumber(n ast.Node) (int64, bool) {
-	i, ok := n.(*ast.IntegerNode)
-	if !ok {
-		return 0, false
-	}
-	switch v := i.Value.(type) {
-	case int64:
-		return v, v >= math.MinInt && v <= math.MaxInt
-	case uint64:
-		return int64(v), v <= math.MaxInt
-	}
-	return 0, false
-}
-
-func realNumber(n ast.Node) (float64, bool) {
-	if f, ok := n.(*ast.FloatNode); ok {
-		return f.Value, !math.IsInf(f.Value, 0) && !math.IsNaN(f.Value)
-	}
-	i, ok := wholeNumber(n)
-	return float64(i), ok
 }

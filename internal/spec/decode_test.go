@@ -33,7 +33,7 @@ func TestWrongTypes(t *testing.T) {
 		{"not a number", minimal + "limits: {cpu: .nan} #!\n", "limits.cpu", "must be a number", ""},
 		{"yes", minimal + "health: {tcp: yes} #!\n", "health.tcp", `must be true or false, not a text "yes"`, ""},
 		{"text for mapping", minimal + "health: /healthz #!\n", "health", "must be a mapping", "its fields are http, tcp"},
-		{"name for strategy", minimal + "strategy: blue-green #!\n", "strategy", "must be a mapping", "strategy: {blue-green: {}}"},
+		{"wrong word for strategy", minimal + "strategy: bluegren #!\n", "strategy", "must be a mapping", `did you mean "blue-green"?`},
 		{"list for env", minimal + "env:\n  - A=b #!\n", "env", "must be a mapping", "NAME: value"},
 		{"mapping in env", minimal + "env:\n  A:\n    b: c #!\n", "env.A", "must be a text", ""},
 		{"nothing in env", minimal + "env:\n  A: #!\n", "env.A", "must be a text, not nothing", `""`},
@@ -45,7 +45,7 @@ func TestWrongTypes(t *testing.T) {
 		{"list for duration", minimal + "drain: [1s] #!\n", "drain", "must be one value, not a list", ""},
 		{"nothing for duration", minimal + "drain: #!\n", "drain", "must be one value, not nothing", ""},
 		{"size", minimal + "logs: {max_size: 10M} #!\n", "logs.max_size", "unknown unit", "MiB"},
-		{"percent", minimal + "strategy: {blue-green: {max_errors: 500%}} #!\n", "strategy.blue-green.max_errors", "from 0% to 100%", ""},
+		{"percent", minimal + "guard: {max_errors: 500%} #!\n", "guard.max_errors", "from 0% to 100%", ""},
 	})
 }
 

@@ -14,8 +14,10 @@ func TestDefaults(t *testing.T) {
 			TCP: true, Interval: Duration(time.Second), Timeout: Duration(5 * time.Second),
 			Healthy: 1, Unhealthy: 3, StartDeadline: Duration(60 * time.Second),
 		},
-		Strategy: Strategy{BlueGreen: &BlueGreen{Bake: Duration(10 * time.Second), MaxErrors: 5, MinRequests: 20}},
-		Drain:    Duration(30 * time.Second), Warm: Duration(10 * time.Minute), StopGrace: Duration(10 * time.Second),
+		Strategy:   Strategy{BlueGreen: &BlueGreen{Bake: Duration(10 * time.Second)}},
+		Guard:      Guard{MaxErrors: 5, MinRequests: 20},
+		StopSignal: "TERM",
+		Drain:      Duration(30 * time.Second), Warm: Duration(10 * time.Minute), StopGrace: Duration(10 * time.Second),
 		Keep: 5, Logs: Logs{MaxSize: 10 * 1024 * 1024},
 	}
 	if got := mustParse(t, minimal); !reflect.DeepEqual(got, want) {
@@ -37,14 +39,14 @@ strategy: {blue-green: {bake: 1m}}
 	if s.Smoke[0].HTTP.Method != "GET" || s.Smoke[0].Timeout.Std() != 30*time.Second || s.Smoke[1].Timeout.Std() != time.Second {
 		t.Errorf("smoke is %+v", s.Smoke)
 	}
-	if b := s.Strategy.BlueGreen; b.Bake.Std() != time.Minute || b.MaxErrors != 5 || b.MinRequests != 20 {
+	if b := s.Strategy.BlueGreen; b.Bake.Std() != time.Minute || s.Guard != (Guard{MaxErrors: 5, MinRequests: 20}) {
 		t.Errorf("blue-green is %+v", b)
 	}
 }
 
 func TestExplicitZerosAreHonoured(t *testing.T) {
-	s := mustParse(t, minimal+"strategy: {blue-green: {bake: 0s, max_errors: 0}}\nwarm: 0s\ndrain: 0s\nstop_grace: 0s\nkeep: 0\n")
-	if s.Strategy.BlueGreen.Bake != 0 || s.Strategy.BlueGreen.MaxErrors != 0 || s.Warm != 0 || s.Drain != 0 || s.StopGrace != 0 || s.Keep != 0 {
+	s := mustParse(t, minimal+"strategy: {blue-green: {bake: 0s}}\nguard: {max_errors: 0}\nwarm: 0s\ndrain: 0s\nstop_grace: 0s\nkeep: 0\n")
+	if s.Strategy.BlueGreen.Bake != 0 || s.Guard.MaxErrors != 0 || s.Warm != 0 || s.Drain != 0 || s.StopGrace != 0 || s.Keep != 0 {
 		t.Errorf("got %+v, %+v", s, s.Strategy.BlueGreen)
 	}
 }

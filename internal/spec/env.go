@@ -13,7 +13,7 @@ var envName = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]*$`)
 // checkEnvName checks the name of an environment variable, and that it isn't
 // one that an instance gets from Segue and that would win silently.
 func checkEnvName(name string, listen Listen) *flaw {
-	own := name == "TMPDIR"
+	own := name == "TMPDIR" || name == "NOTIFY_SOCKET"
 	switch listen {
 	case ListenPort:
 		own = own || name == "PORT" || name == "HOST"

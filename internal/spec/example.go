@@ -5,8 +5,8 @@ import (
 )
 
 // Example returns the commented segue.yaml that a service starts with; service
-// must be a valid name. It shows what most services set, and the rest commented
-// out with its defaults.
+// must be a valid name. It shows what most services set, some of it commented out;
+// everything else is in the guide.
 func Example(service string) []byte {
 	return []byte(strings.ReplaceAll(example, "SERVICE", service))
 }
@@ -37,35 +37,35 @@ route:
 health:
   http:
     path: /
-    # host: localhost
     # status: 200           # without it any 2xx or 3xx
   # tcp: true               # instead of http: a connection is accepted
   # command: ["./check"]    # instead of http: exit code 0
-  interval: 1s
-  timeout: 5s
-  start_deadline: 60s
-  # healthy: 1
-  # unhealthy: 3
+  # start_deadline: 60s     # how long it may take to get ready
 
 # Tests of the new release before it gets traffic.
 smoke:
   - http:
       path: /
       status: 200
-      # method: GET
-      # headers: {Accept: text/html}
-      # body: ""
       # contains: "Welcome"
-    # timeout: 30s
+      # json: {"$.status": "ok"}
   # - command: ["./smoke-test"]   # gets the address in SEGUE_CANDIDATE
 
 # How traffic moves: all at once to the new release beside the old one, which is
-# watched for the bake time and taken back when more answers fail than this.
+# watched for the bake time. Others: canary (in steps), rolling (instance by
+# instance), exclusive (never two at once), worker (no requests at all).
 strategy:
   blue-green:
     bake: 10s
-    max_errors: 5%
-    # min_requests: 20
+
+# While it is watched, a release is taken back when more of its answers fail.
+guard:
+  max_errors: 5%
+
+# Commands at moments of a deployment.
+# hooks:
+#   before_start:
+#     - command: ["./migrate"]
 
 # How long requests in flight may take to finish on the old release, and how
 # long it stays warm for a rollback in no time.
@@ -78,15 +78,10 @@ warm: 10m
 #   DATABASE_URL: ${DATABASE_URL}
 # env_file: service.env
 
-# dir: ""              # working directory in the artifact
 # listen: port         # or socket: a unix socket in {{.Socket}} and SOCKET
-# user: ""             # whom to run as; Segue's own user without it
+# stop_signal: TERM    # what asks an instance to stop
+# stop_grace: 10s      # how long it then has
 # limits:              # per instance; none by default
 #   memory: 512MiB
 #   cpu: 0.5
-#   processes: 100
-# stop_grace: 10s      # between SIGTERM and SIGKILL
-# keep: 5              # old releases on disk
-# logs:
-#   max_size: 10MiB
 `

@@ -15,8 +15,11 @@ func FuzzParse(f *testing.F) {
 		"service: \"\\x\"", "service: |\n  web\n", "{service: web, command: [serve]}", "<<: {}", "a: [", "a: {", "'", "\"", "|", ">-\n a",
 		"service: web\r\ncommand: [x]\r\nfoo: 1\r\n", "service: web\rfoo: 1", "%YAML 1.2\n---\na", "service: ~\n", "health: {http: {path: x}}",
 		minimal + "env:\n  A: ${B}\n", minimal + "smoke:\n- http: {path: /}\n-\n", minimal + "drain: -1s", "command:\n- {{.Port}}\n", "\ufeff# x",
-		minimal + "strategy: {blue-green: {bake: 0s, max_errors: 0.5%}}", ": \n", "a:\n b\n c", "{,}", "[,]", "{a: [}", "a: #b\n-c", "''': x",
+		minimal + "strategy: {blue-green: {bake: 0s}}\nguard: {max_errors: 0.5%}", ": \n", "a:\n b\n c", "{,}", "[,]", "{a: [}", "a: #b\n-c", "''': x",
 	} {
+		f.Add([]byte(text))
+	}
+	for _, text := range everyStrategy() {
 		f.Add([]byte(text))
 	}
 	f.Fuzz(func(t *testing.T, data []byte) {

@@ -79,3 +79,24 @@ func markedLine(t *testing.T, text string) int {
 	}
 	return strings.Count(before, "\n") + 1
 }
+
+// everyStrategy returns specs that between them have every strategy and all that
+// goes with one.
+func everyStrategy() []string {
+	return []string{
+		minimal + "strategy:\n  blue-green:\n    preview: [{header: X-A, value: b}, {host: next.example.com}]\n    approve: {deadline: 4h, then: promote}\n    bake: 0s\n",
+		minimal + "strategy:\n  blue-green:\n    approve:\nroute: {sticky: {header: X-User}}\n",
+		minimal + "smoke: [{http: {path: /}}]\nstrategy:\n  canary:\n    steps:\n      - weight: 1\n      - bake: 1m\n      - verify\n      - approve\n" +
+			"      - verify: {checks: [{command: [x], retries: 2, retry_after: 5s}]}\n      - approve: {then: abort}\n      - weight: 100\n" +
+			"    instances: 2\n    match: [{cookie: a}, {query: b}]\n    mirror: {share: 5%, compare: body, max_in_flight: 3, max_body: 1MiB}\nroute: {sticky: {cookie: c}}\n",
+		minimal + "strategy: canary\n", minimal + "strategy:\n  canary: {mirror: , instances: full}\n",
+		minimal + "instances: 4\nstrategy: {rolling: {max_surge: 1, max_unavailable: 25%, bake: 1s, match: [{header: A}]}}\n", minimal + "strategy: rolling\n",
+		minimal + "strategy: {exclusive: {hold: {time: 1m, requests: 10, bytes: 1MiB}, ready: 30s, bake: 0s}}\n", minimal + "strategy: exclusive\nwarm: 0s\n",
+		minimal + "strategy: {worker: {order: exclusive, bake: 1m}}\nhealth: {file: ready}\nstop_signal: SIGUSR1\nstop_grace: 1h\n",
+		minimal + "strategy: worker\n", minimal + "listen: none\nhealth: {notify: true}\n", minimal + "listen: none\nhealth: {command: [check, \"{{.RunDir}}\"]}\n",
+		minimal + "hooks:\n  before_start: [{command: [x, \"{{.Release}}\"], timeout: 1m, on_failure: continue}]\n  after_shift: []\n  after_promote:\n  on_abort: [{command: [y]}]\n",
+		minimal + "freeze:\n  - {days: [fri, sat], from: \"16:00\", to: \"24:00\", zone: Europe/Berlin}\n  - {from: \"00:00\", to: \"06:00\"}\n",
+		minimal + "guard: {max_errors: 0.5%, min_requests: 100}\n",
+		minimal + "smoke:\n  - http:\n      path: /\n      matches: a+\n      answer_headers: {A: b}\n      json: {$.a: 1}\n      latency: 1s\n",
+	}
+}

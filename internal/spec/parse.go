@@ -53,11 +53,19 @@ func parseFile(file string, data []byte) (*Spec, *decoder, error) {
 	if err := d.mapping(doc.root, reflect.ValueOf(s).Elem(), ""); err != nil {
 		return nil, nil, err
 	}
+	s.settle(d.gives)
 	s.normalize()
 	if problems := check(s); len(problems) > 0 {
 		return nil, nil, d.firstOf(problems)
 	}
 	return s, d, nil
+}
+
+// gives says whether the document gives the field, if only with nothing as its
+// value.
+func (d *decoder) gives(path string) bool {
+	_, given := d.places[path]
+	return given
 }
 
 // firstOf returns the problem that stands first in the document.

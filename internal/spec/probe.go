@@ -4,19 +4,33 @@ import (
 	"fmt"
 	"net"
 	"net/url"
+	"path/filepath"
 	"regexp"
 	"strings"
+
+	"github.com/theory/jsonpath"
 )
 
 func (c *checker) health(h Health, listen Listen) {
-	c.choice("health", []option{{"http", h.HTTP != nil}, {"tcp", h.TCP}, {"command", h.Command != nil}})
+	c.choice("health", "has no test", []option{
+		{"http", h.HTTP != nil}, {"tcp", h.TCP}, {"command", h.Command != nil}, {"file", h.File != ""}, {"notify", h.Notify},
+	})
+	if listen == ListenNone && h.HTTP != nil {
+		c.addError("health.http", needsAddress())
+	}
+	if listen == ListenNone && h.TCP {
+		c.addError("health.tcp", needsAddress())
+	}
 	if h.HTTP != nil {
 		c.requestPath("health.http.path", h.HTTP.Path)
 		c.status("health.http.status", h.HTTP.Status)
 		c.hostHeader("health.http.host", h.HTTP.Host)
 	}
 	if len(h.Command) > 0 {
-		c.arguments("health.command", h.Command, templateScope{listen, true})
+		c.arguments("health.command", h.Command, templateScope{listen, forInstance})
+	}
+	if h.File != "" {
+		c.healthFile(h.File)
 	}
 	if h.Interval < minInterval {
 		c.add("health.interval", "", "must be at least %s, not %s", minInterval, h.Interval)
@@ -31,53 +45,98 @@ func (c *checker) health(h Health, listen Listen) {
 	}
 }
 
-// normalize writes the method in upper case and nothing where there is an empty
-// list.
-func (s *Smoke) normalize() {
-	if len(s.Command) == 0 {
-		s.Command = nil
-	}
-	if s.HTTP != nil {
-		s.HTTP.Method = strings.ToUpper(s.HTTP.Method)
-		if len(s.HTTP.Headers) == 0 {
-			s.HTTP.Headers = nil
-		}
+// needsAddress is what is wrong with a health test of a service that has no
+// address.
+func needsAddress() *flaw {
+	return &flaw{
+		"needs an address, and the service listens on nothing",
+		"use notify: true (the program says READY=1 as sd_notify does), file or command",
 	}
 }
 
-func (c *checker) smoke(field string, s Smoke, listen Listen) {
-	c.choice(field, []option{{"http", s.HTTP != nil}, {"command", s.Command != nil}})
-	if len(s.Command) > 0 {
-		c.arguments(field+".command", s.Command, templateScope{listen, false})
+// healthFile checks a path in an instance's own directory.
+func (c *checker) healthFile(file string) {
+	const field = "health.file"
+	c.system(field, file)
+	switch {
+	case strings.Contains(file, "{{"):
+		c.add(field, "write the path in the instance's own directory, as in ready", "can't have a template: %q", file)
+	case !filepath.IsLocal(file) || filepath.Clean(file) == ".":
+		c.add(field, "it is relative to the instance's own directory, which it finds in SEGUE_RUN_DIR; write it as in file: ready", "must be a file in the instance's own directory: %q", file)
 	}
-	if s.HTTP != nil {
-		c.smokeHTTP(field+".http", *s.HTTP)
+}
+
+// checks checks a list of checks of the candidate.
+func (c *checker) checks(field string, list []Check, listen Listen) {
+	for i, one := range list {
+		c.candidateCheck(fmt.Sprintf("%s[%d]", field, i), one, listen)
 	}
-	c.positive(field+".timeout", s.Timeout)
+}
+
+func (c *checker) candidateCheck(field string, check Check, listen Listen) {
+	c.choice(field, "has no test", []option{{"http", check.HTTP != nil}, {"command", check.Command != nil}})
+	if len(check.Command) > 0 {
+		c.arguments(field+".command", check.Command, templateScope{listen, forCandidate})
+	}
+	if check.HTTP != nil {
+		c.checkHTTP(field+".http", *check.HTTP)
+		if listen == ListenNone {
+			c.add(field+".http", "use a command", "needs an address, and the service listens on nothing")
+		}
+	}
+	c.positive(field+".timeout", check.Timeout)
+	c.between(field+".retries", check.Retries, 0, maxRetries)
+	c.notNegative(field+".retry_after", check.RetryAfter)
 }
 
 // httpToken is a token of HTTP, as method and field names are (RFC 9110 section
 // 5.6.2).
 var httpToken = regexp.MustCompile("^[!#$%&'*+.^_`|~0-9A-Za-z-]+$")
 
-func (c *checker) smokeHTTP(field string, h SmokeHTTP) {
+func (c *checker) checkHTTP(field string, h CheckHTTP) {
 	if !httpToken.MatchString(h.Method) || h.Method == "CONNECT" {
 		c.add(field+".method", "write a method like GET or POST", "is not a method: %q", h.Method)
 	}
 	c.requestPath(field+".path", h.Path)
 	c.status(field+".status", h.Status)
 	for _, name := range sortedKeys(h.Headers) {
-		c.header(field+".headers."+name, name, h.Headers[name])
+		at := field + ".headers." + name
+		c.header(at, name, h.Headers[name])
+		if strings.EqualFold(name, "Host") {
+			c.hostHeader(at, h.Headers[name])
+		}
 	}
+	c.expectations(field, h)
+}
+
+// expectations checks what the answer is to be.
+func (c *checker) expectations(field string, h CheckHTTP) {
+	if _, err := regexp.Compile(h.Matches); err != nil {
+		c.add(field+".matches", "the syntax is RE2; a text that is to be found as it is goes into contains", "is not a regular expression: %s", strings.TrimPrefix(err.Error(), "error parsing regexp: "))
+	}
+	for _, name := range sortedKeys(h.Answer) {
+		c.header(field+".answer_headers."+name, name, h.Answer[name])
+	}
+	for _, p := range sortedKeys(h.JSON) {
+		if _, err := jsonpath.Parse(p); err != nil {
+			c.add(field+".json."+p, `write it as in $.status or $.items[0]["a-b"] (RFC 9535)`, "is not a JSONPath: %s", strings.TrimPrefix(err.Error(), "jsonpath: "))
+		}
+	}
+	c.notNegative(field+".latency", h.Latency)
 }
 
 func (c *checker) header(field, name, value string) {
+	c.headerName(field, name)
+	c.headerValue(field, value)
+}
+
+func (c *checker) headerName(field, name string) {
 	if !httpToken.MatchString(name) {
 		c.add(field, "use letters, digits and dashes", "is not a header's name: %q", name)
 	}
-	if strings.EqualFold(name, "Host") {
-		c.hostHeader(field, value)
-	}
+}
+
+func (c *checker) headerValue(field, value string) {
 	// RFC 9110 section 5.5: no control characters but tab.
 	if strings.ContainsFunc(value, func(r rune) bool { return r < ' ' && r != '\t' || r == 0x7f }) {
 		c.add(field, "remove it", "has a control character: %q", value)
@@ -90,8 +149,9 @@ type option struct {
 	given bool
 }
 
-// choice checks that exactly one of the options is given.
-func (c *checker) choice(field string, options []option) {
+// choice checks that exactly one of the options is given; lack says what it is
+// when there is none.
+func (c *checker) choice(field, lack string, options []option) {
 	var all, given []string
 	for _, o := range options {
 		all = append(all, o.name)
@@ -101,7 +161,7 @@ func (c *checker) choice(field string, options []option) {
 	}
 	switch {
 	case len(given) == 0:
-		c.add(field, "give one of: "+strings.Join(all, ", "), "has no test")
+		c.add(field, "give one of: "+strings.Join(all, ", "), "%s", lack)
 	case len(given) > 1:
 		c.add(field+"."+given[1], "keep one of them", "and %s.%s exclude each other", field, given[0])
 	}

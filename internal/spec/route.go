@@ -9,37 +9,14 @@ import (
 	"unicode"
 )
 
-// normalize gives each value one spelling: host names in lower case, paths
-// without a slash at the end, nothing where there is an empty list.
-func (s *Spec) normalize() {
-	for i, host := range s.Route.Hosts {
-		s.Route.Hosts[i] = strings.ToLower(host)
-	}
-	for i, p := range s.Route.Paths {
-		if trimmed := strings.TrimRight(p, "/"); trimmed != "" {
-			s.Route.Paths[i] = trimmed
-		}
-	}
-	for i := range s.Smoke {
-		s.Smoke[i].normalize()
-	}
-	for _, list := range []*[]string{&s.Command, &s.Route.Hosts, &s.Route.Paths, &s.Health.Command} {
-		if len(*list) == 0 {
-			*list = nil
-		}
-	}
-	if len(s.Smoke) == 0 {
-		s.Smoke = nil
-	}
-	if len(s.Env) == 0 {
-		s.Env = nil
-	}
-}
-
 // hostLabel is a label of a DNS name (RFC 1123 section 2.1).
 var hostLabel = regexp.MustCompile(`^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$`)
 
-func (c *checker) route(r Route) {
+func (c *checker) route(r Route, listen Listen) {
+	if listen == ListenNone {
+		c.noRoute(r)
+		return
+	}
 	seen := map[string]bool{}
 	for i, host := range r.Hosts {
 		field := fmt.Sprintf("route.hosts[%d]", i)
@@ -56,6 +33,18 @@ func (c *checker) route(r Route) {
 			c.add(field, "remove one of them", "is given twice: %q", p)
 		}
 		seen[p] = true
+	}
+	if r.Sticky != nil {
+		c.sticky(*r.Sticky)
+	}
+}
+
+// noRoute checks that requests aren't led to a service that takes none.
+func (c *checker) noRoute(r Route) {
+	for _, o := range []option{{"hosts", r.Hosts != nil}, {"paths", r.Paths != nil}, {"sticky", r.Sticky != nil}} {
+		if o.given {
+			c.add("route."+o.name, "remove it, or add listen: port for a service that takes requests", "leads requests to a service that listens on nothing")
+		}
 	}
 }
 

@@ -1,7 +1,7 @@
 package spec
 
 import (
-	_ "embed"
+	"embed"
 	"encoding/json"
 	"fmt"
 	"go/ast"
@@ -13,11 +13,11 @@ import (
 	"github.com/invopop/jsonschema"
 )
 
-// typesSource is the file with the types; its comments are the schema's
+// typesSource are the files with the types; their comments are the schema's
 // descriptions, so that an editor shows what the code says.
 //
-//go:embed spec.go
-var typesSource string
+//go:embed spec.go strategy.go
+var typesSource embed.FS
 
 // Schema returns a JSON Schema (draft 2020-12) of segue.yaml, made from the Go
 // types, for editors to complete and check what is written. It knows shapes and
@@ -67,13 +67,25 @@ func schemaOf(t reflect.Type) *jsonschema.Schema {
 			Examples: []any{"5%", "0.5%"},
 			Extras:   map[string]any{"type": []string{"string", "number"}, "minimum": 0, "maximum": 100},
 		}
+	case reflect.TypeFor[CandidateInstances]():
+		return &jsonschema.Schema{
+			Pattern:  `^(auto|full|[0-9]+)$`,
+			Examples: []any{"auto", "full", 2},
+			Extras:   map[string]any{"type": []string{"string", "integer"}, "minimum": 1, "maximum": MaxInstances},
+		}
+	case reflect.TypeFor[Amount]():
+		return &jsonschema.Schema{
+			Pattern:  `^[0-9]+ *%?$`,
+			Examples: []any{1, "25%"},
+			Extras:   map[string]any{"type": []string{"string", "integer"}, "minimum": 0, "maximum": MaxInstances},
+		}
 	}
 	return nil
 }
 
 // complete adds to the schema of a struct what the reflector doesn't know: the
-// defaults in value, which fields exclude each other, and where nothing or an
-// unquoted number may stand.
+// defaults in value, which fields exclude each other, and where nothing, a word
+// or an unquoted number may stand.
 func complete(s *jsonschema.Schema, value reflect.Value) {
 	fields := fieldsOf(value.Type())
 	for _, f := range fields {
@@ -89,6 +101,10 @@ func complete(s *jsonschema.Schema, value reflect.Value) {
 		completeField(property, v)
 	}
 	exclude(s, fields, value)
+	if words := wordsOf(value.Type()); len(words) > 0 {
+		also(s, "string")
+		s.Pattern = "^(" + strings.Join(words, "|") + ")$"
+	}
 }
 
 func completeField(s *jsonschema.Schema, v reflect.Value) {
@@ -118,9 +134,19 @@ func completeField(s *jsonschema.Schema, v reflect.Value) {
 
 // orNull lets a field stand without a value, when it has no required ones.
 func orNull(s *jsonschema.Schema) {
-	if len(s.Required) == 0 && s.Type != "" {
-		s.Extras = map[string]any{"type": []string{s.Type, "null"}}
+	if len(s.Required) == 0 {
+		also(s, "null")
+	}
+}
+
+// also lets a field be of other types than its own.
+func also(s *jsonschema.Schema, types ...string) {
+	if s.Type != "" {
+		s.Extras = map[string]any{"type": []string{s.Type}}
 		s.Type = ""
+	}
+	if known, ok := s.Extras["type"].([]string); ok {
+		s.Extras["type"] = append(known, types...)
 	}
 }
 
@@ -128,8 +154,7 @@ func orNull(s *jsonschema.Schema) {
 // for a number or a boolean.
 func anyScalar(s *jsonschema.Schema) {
 	if s.Type == "string" && s.Pattern == "" && s.Enum == nil {
-		s.Extras = map[string]any{"type": []string{"string", "number", "boolean"}}
-		s.Type = ""
+		also(s, "number", "boolean")
 	}
 }
 
@@ -187,11 +212,22 @@ type comments map[string]string
 
 // readComments reads them from the source of the types.
 func readComments() (comments, error) {
-	file, err := parser.ParseFile(token.NewFileSet(), "spec.go", typesSource, parser.ParseComments)
-	if err != nil {
-		return nil, err
-	}
 	c := comments{}
+	for _, name := range []string{"spec.go", "strategy.go"} {
+		source, err := typesSource.ReadFile(name)
+		if err != nil {
+			return nil, err
+		}
+		file, err := parser.ParseFile(token.NewFileSet(), name, source, parser.ParseComments)
+		if err != nil {
+			return nil, err
+		}
+		c.addFile(file)
+	}
+	return c, nil
+}
+
+func (c comments) addFile(file *ast.File) {
 	for _, declaration := range file.Decls {
 		general, ok := declaration.(*ast.GenDecl)
 		if !ok || general.Tok != token.TYPE {
@@ -201,7 +237,6 @@ func readComments() (comments, error) {
 			c.addType(s.(*ast.TypeSpec), general.Doc)
 		}
 	}
-	return c, nil
 }
 
 func (c comments) addType(t *ast.TypeSpec, doc *ast.CommentGroup) {

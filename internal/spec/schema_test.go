@@ -97,7 +97,7 @@ func TestSchemaOfTheWhole(t *testing.T) {
 	fields := schemaFields(t)
 	defaults := map[string]any{
 		"instances": 1.0, "listen": "port", "drain": "30s", "warm": "10m", "health.interval": "1s", "logs.max_size": "10MiB",
-		"strategy.blue-green.max_errors": "5%", "smoke.timeout": "30s", "smoke.http.method": "GET",
+		"guard.max_errors": "5%", "smoke.timeout": "30s", "smoke.http.method": "GET",
 	}
 	for path, want := range defaults {
 		if fields[path]["default"] != want {
@@ -113,11 +113,12 @@ func TestSchemaTakesWhatParseTakes(t *testing.T) {
 		minimal + "strategy:\n  blue-green:\n", minimal + "strategy: {}\n", minimal + "health: {}\n",
 		minimal + "env: {A: 1, B: true, C: x, D: 1.5}\nuser: 1000\n", "service: web\ncommand: [sleep, 10]\n",
 		minimal + "limits: {memory: 1500000, cpu: 0.5, processes: 3}\nlogs: {max_size: 1.5GiB}\n",
-		minimal + "strategy: {blue-green: {max_errors: 0.5}}\n", minimal + "strategy: {blue-green: {max_errors: 7%, bake: 1m30s}}\n",
+		minimal + "guard: {max_errors: 0.5}\n", minimal + "strategy: {blue-green: {bake: 1m30s}}\n",
 		minimal + "health: {http: {path: /, status: 204}}\n", minimal + "health: {command: [x]}\nsmoke: [{command: [y]}, {http: {path: /}}]\n",
 		minimal + "listen: socket\n", minimal + "drain: 1h0.5s\n",
+		minimal + "hooks:\nfreeze:\nguard:\n",
 	}
-	for _, text := range texts {
+	for _, text := range append(texts, everyStrategy()...) {
 		mustParse(t, text)
 		if err := s.accepts(tree(t, text), ""); err != nil {
 			t.Errorf("%v, in\n%s", err, text)
@@ -134,7 +135,18 @@ func TestSchemaRefusesWhatItCanSee(t *testing.T) {
 		minimal + "health: {http: {}}\n", minimal + "health: {tcp: true, http: {path: /}}\n", minimal + "health: {http: {path: x}}\n",
 		minimal + "health: {http: {path: /, status: 99}}\n", minimal + "smoke: [{timeout: 1s}]\n",
 		minimal + "smoke: [{http: {path: /}, command: [x]}]\n", minimal + "strategy: {rainbow: {}}\n",
-		minimal + "strategy: {blue-green: {max_errors: 101}}\n", minimal + "logs: {max_size: big}\n",
+		minimal + "strategy: rainbow\n", minimal + "strategy: {canary: {}, rolling: {}}\n", minimal + "strategy: {canary: {steps: []}}\n",
+		minimal + "strategy: {canary: {steps: [{weight: 101}]}}\n", minimal + "strategy: {canary: {steps: [{weight: 5, bake: 1s}]}}\n",
+		minimal + "strategy: {canary: {steps: [bake]}}\n", minimal + "strategy: {canary: {steps: [{}]}}\n", minimal + "strategy: {canary: {instances: some}}\n",
+		minimal + "strategy: {canary: {match: [{value: x}]}}\n", minimal + "strategy: {canary: {match: [{header: a, cookie: b}]}}\n",
+		minimal + "strategy: {canary: {mirror: {compare: headers}}}\n", minimal + "strategy: {canary: {mirror: {max_in_flight: 0}}}\n",
+		minimal + "strategy: {blue-green: {approve: {then: wait}}}\n", minimal + "strategy: {rolling: {max_surge: -1}}\n", minimal + "strategy: {rolling: {max_surge: 1.5}}\n",
+		minimal + "strategy: {exclusive: {hold: {requests: 0}}}\n", minimal + "strategy: {worker: {order: both}}\n", minimal + "listen: nothing\n",
+		minimal + "stop_signal: KILL\n", minimal + "route: {sticky: {}}\n", minimal + "route: {sticky: {cookie: a, header: b}}\n",
+		minimal + "hooks: {before_start: [{timeout: 1s}]}\n", minimal + "hooks: {before_start: [{command: [x], on_failure: ignore}]}\n", minimal + "hooks: {before: []}\n",
+		minimal + "freeze: [{from: \"16:00\"}]\n", minimal + "freeze: [{from: \"24:00\", to: \"06:00\"}]\n", minimal + "freeze: [{from: \"6:00\", to: \"08:00\"}]\n",
+		minimal + "health: {file: ready, notify: true}\n", minimal + "smoke: [{command: [x], retries: -1}]\n", minimal + "guard: {min_requests: 0}\n",
+		minimal + "guard: {max_errors: 101}\n", minimal + "logs: {max_size: big}\n",
 	} {
 		mustFail(t, text)
 		if s.accepts(tree(t, text), "") == nil {

@@ -11,9 +11,9 @@
 // limits that a hostile file can't get past; a decoder walks tree and Go types
 // side by side, onto the defaults, and notes where each field stands; a checker
 // looks at the values and knows nothing of places; Parse brings the two
-// together. The Go types in this file are the only list of fields: the decoder,
-// the suggestions, and the JSON Schema of [Schema], whose descriptions are the
-// comments below, all read it.
+// together. The Go types in spec.go and strategy.go are the only list of fields:
+// the decoder, the suggestions, and the JSON Schema of [Schema], whose
+// descriptions are the comments there, all read it.
 package spec
 
 // Spec is one service.
@@ -41,9 +41,9 @@ type Spec struct {
 	// Instances is how many copies of a release run.
 	Instances int `yaml:"instances" json:"instances" jsonschema:"minimum=1,maximum=1000"`
 	// Listen says how an instance gets its address: a free TCP port on
-	// 127.0.0.1, in PORT and {{.Port}}, or the path of a unix socket, in SOCKET
-	// and {{.Socket}}.
-	Listen Listen `yaml:"listen" json:"listen" jsonschema:"enum=port,enum=socket"`
+	// 127.0.0.1, in PORT and {{.Port}}, the path of a unix socket, in SOCKET and
+	// {{.Socket}}, or none for a worker, which takes no requests.
+	Listen Listen `yaml:"listen" json:"listen" jsonschema:"enum=port,enum=socket,enum=none"`
 	// User to run as, by name or number; empty is the daemon's own.
 	User string `yaml:"user,omitempty" json:"user,omitempty"`
 	// Limits bounds what one instance may use.
@@ -53,18 +53,30 @@ type Spec struct {
 	Route Route `yaml:"route,omitempty" json:"route"`
 	// Health is how an instance shows that it is ready.
 	Health Health `yaml:"health" json:"health"`
-	// Smoke are tests of the candidate before it gets traffic, in this order.
-	Smoke []Smoke `yaml:"smoke,omitempty" json:"smoke,omitempty"`
+	// Smoke are checks of the candidate before it gets traffic, in this order.
+	Smoke []Check `yaml:"smoke,omitempty" json:"smoke,omitempty"`
 	// Strategy is how traffic moves to the candidate.
 	Strategy Strategy `yaml:"strategy" json:"strategy"`
+	// Guard is what takes a candidate back while it is watched under traffic.
+	Guard Guard `yaml:"guard" json:"guard"`
+	// Hooks are commands at named moments of a deployment.
+	Hooks Hooks `yaml:"hooks,omitempty" json:"hooks"`
+	// Freeze are times in which deploys are refused; rollbacks and aborts never
+	// are.
+	Freeze []Window `yaml:"freeze,omitempty" json:"freeze,omitempty"`
 
 	// Drain is how long requests in flight may take to finish on a release
 	// that gets no more of them; what is left then is cut.
 	Drain Duration `yaml:"drain" json:"drain"`
 	// Warm is how long the old release keeps running after a deployment, for
-	// a rollback in no time.
+	// a rollback in no time; 0s with the strategies exclusive and worker.
 	Warm Duration `yaml:"warm" json:"warm"`
-	// StopGrace is the time between SIGTERM and SIGKILL.
+	// StopSignal asks an instance to stop: TERM, INT, QUIT, HUP, USR1, USR2 or
+	// WINCH, with or without SIG before it. A worker finishes what it is doing and
+	// exits.
+	StopSignal string `yaml:"stop_signal" json:"stop_signal" jsonschema:"enum=TERM,enum=INT,enum=QUIT,enum=HUP,enum=USR1,enum=USR2,enum=WINCH,enum=SIGTERM,enum=SIGINT,enum=SIGQUIT,enum=SIGHUP,enum=SIGUSR1,enum=SIGUSR2,enum=SIGWINCH"`
+	// StopGrace is the time between the stop signal and SIGKILL; for a worker, as
+	// long as a job of it may take.
 	StopGrace Duration `yaml:"stop_grace" json:"stop_grace"`
 	// Keep is how many old releases stay on disk for a rollback.
 	Keep int `yaml:"keep" json:"keep" jsonschema:"minimum=0"`
@@ -72,7 +84,7 @@ type Spec struct {
 	Logs Logs `yaml:"logs" json:"logs"`
 }
 
-// Listen is how an instance gets its address: "port" or "socket".
+// Listen is how an instance gets its address: "port", "socket" or "none".
 type Listen string
 
 // The values of Listen.
@@ -81,6 +93,8 @@ const (
 	ListenPort Listen = "port"
 	// ListenSocket: the path of a unix socket, in SOCKET and {{.Socket}}.
 	ListenSocket Listen = "socket"
+	// ListenNone: it has no address and takes no requests.
+	ListenNone Listen = "none"
 )
 
 // Limits bounds what one instance may use; zero is no limit.
@@ -100,10 +114,39 @@ type Route struct {
 	Hosts []string `yaml:"hosts,omitempty" json:"hosts,omitempty"`
 	// Paths are prefixes of whole segments; none is "/".
 	Paths []string `yaml:"paths,omitempty" json:"paths,omitempty"`
+	// Sticky keeps a client with one release while the weights of two divide the
+	// traffic.
+	Sticky *Sticky `yaml:"sticky,omitempty" json:"sticky,omitempty"`
 }
 
-// Health is how an instance shows that it is ready. At most one of http, tcp
-// and command is given; without any it is tcp.
+// Sticky says how a client is known again; exactly one is given.
+type Sticky struct {
+	// Cookie names a cookie that the proxy sets.
+	Cookie string `yaml:"cookie,omitempty" json:"cookie,omitempty" spec:"choice"`
+	// Header names a header that tells one client from another, such as
+	// X-User-ID. Requests without it are divided by chance.
+	Header string `yaml:"header,omitempty" json:"header,omitempty" spec:"choice"`
+}
+
+// Match chooses requests that go to the candidate whatever the weights, by one
+// thing that they carry.
+type Match struct {
+	// Header is the name of a header.
+	Header string `yaml:"header,omitempty" json:"header,omitempty" spec:"choice"`
+	// Cookie is the name of a cookie.
+	Cookie string `yaml:"cookie,omitempty" json:"cookie,omitempty" spec:"choice"`
+	// Query is the name of a parameter in the query.
+	Query string `yaml:"query,omitempty" json:"query,omitempty" spec:"choice"`
+	// Host is a host name of the candidate's own.
+	Host string `yaml:"host,omitempty" json:"host,omitempty" spec:"choice"`
+	// Value is what the header, cookie or parameter must be; without it any
+	// value fits.
+	Value string `yaml:"value,omitempty" json:"value,omitempty"`
+}
+
+// Health is how an instance shows that it is ready. At most one of http, tcp,
+// command, file and notify is given; without any it is tcp, and for a service
+// that listens on nothing, notify.
 type Health struct {
 	// HTTP is a GET request and its expected status.
 	HTTP *HealthHTTP `yaml:"http,omitempty" json:"http,omitempty" spec:"choice"`
@@ -112,6 +155,12 @@ type Health struct {
 	// Command is an argument vector, with templates as in the service's
 	// command, that is run beside the instance; exit code 0 is healthy.
 	Command []string `yaml:"command,omitempty" json:"command,omitempty" jsonschema:"minItems=1" spec:"choice"`
+	// File is a file in the instance's own directory ({{.RunDir}}, TMPDIR) that
+	// exists while the instance is ready.
+	File string `yaml:"file,omitempty" json:"file,omitempty" spec:"choice"`
+	// Notify is true for an instance that says READY=1 on the socket in
+	// NOTIFY_SOCKET, as sd_notify(3) does.
+	Notify bool `yaml:"notify,omitempty" json:"notify,omitempty" spec:"choice"`
 
 	// Interval is the time between the starts of two probes, at least 10ms.
 	Interval Duration `yaml:"interval" json:"interval"`
@@ -136,11 +185,10 @@ type HealthHTTP struct {
 	Status int `yaml:"status,omitempty" json:"status,omitempty" jsonschema:"minimum=100,maximum=599"`
 }
 
-// Smoke is one test of the candidate before it gets traffic; exactly one of
-// http and command is given.
-type Smoke struct {
+// Check is one check of the candidate; exactly one of http and command is given.
+type Check struct {
 	// HTTP is a request that is sent to every instance of the candidate.
-	HTTP *SmokeHTTP `yaml:"http,omitempty" json:"http,omitempty" spec:"choice"`
+	HTTP *CheckHTTP `yaml:"http,omitempty" json:"http,omitempty" spec:"choice"`
 	// Command is an argument vector that runs in the artifact's directory with
 	// the candidate's addresses in SEGUE_CANDIDATE (the first, "host:port" or a
 	// socket's path), SEGUE_CANDIDATES (all, separated by spaces),
@@ -148,12 +196,17 @@ type Smoke struct {
 	// don't belong to one instance: {{.Dir}}, {{.Service}} and {{.Release}}.
 	// Exit code 0 passes.
 	Command []string `yaml:"command,omitempty" json:"command,omitempty" jsonschema:"minItems=1" spec:"choice"`
-	// Timeout is the longest that the command, or one request, may take.
+	// Timeout is the longest that one try may take: the command, or the requests
+	// to all instances.
 	Timeout Duration `yaml:"timeout" json:"timeout"`
+	// Retries is how often it is tried again before it has failed.
+	Retries int `yaml:"retries,omitempty" json:"retries,omitempty" jsonschema:"minimum=0,maximum=1000"`
+	// RetryAfter is the time between two tries.
+	RetryAfter Duration `yaml:"retry_after" json:"retry_after"`
 }
 
-// SmokeHTTP is a request and what its answer must be.
-type SmokeHTTP struct {
+// CheckHTTP is a request and what its answer must be; all that is given must hold.
+type CheckHTTP struct {
 	// Method is the request's method.
 	Method string `yaml:"method" json:"method"`
 	// Path starts with a slash and may have a query.
@@ -166,25 +219,74 @@ type SmokeHTTP struct {
 	Status int `yaml:"status,omitempty" json:"status,omitempty" jsonschema:"minimum=100,maximum=599"`
 	// Contains is a text that the answer's body must hold.
 	Contains string `yaml:"contains,omitempty" json:"contains,omitempty"`
+	// Matches is a regular expression (RE2) that must match somewhere in the
+	// answer's body.
+	Matches string `yaml:"matches,omitempty" json:"matches,omitempty"`
+	// Answer are headers that the answer must have, with their values.
+	Answer map[string]string `yaml:"answer_headers,omitempty" json:"answer_headers,omitempty"`
+	// JSON are values in the answer's body, by JSONPath (RFC 9535), as in
+	// "$.status": ok. A path that selects nothing, or another value, fails.
+	JSON map[string]string `yaml:"json,omitempty" json:"json,omitempty"`
+	// Latency is the longest that the whole answer may take; 0 is no limit.
+	Latency Duration `yaml:"latency,omitempty" json:"latency,omitempty"`
 }
 
-// Strategy is how traffic moves to the candidate; exactly one is given.
-type Strategy struct {
-	// BlueGreen moves all traffic at once to a candidate that runs beside
-	// stable.
-	BlueGreen *BlueGreen `yaml:"blue-green,omitempty" json:"blue-green,omitempty" spec:"choice"`
-}
-
-// BlueGreen moves all traffic at once to a candidate that runs beside stable.
-type BlueGreen struct {
-	// Bake is how long the candidate is watched under traffic while the way
-	// back is one table swap.
-	Bake Duration `yaml:"bake" json:"bake"`
+// Guard is what takes a candidate back while it is watched under traffic, beside
+// instances that die or stop being healthy.
+type Guard struct {
 	// MaxErrors is the share of the candidate's answers that may be 5xx or
-	// broken during the bake, once there are at least min_requests.
+	// broken, once there are at least min_requests.
 	MaxErrors Percent `yaml:"max_errors" json:"max_errors"`
 	// MinRequests is how many requests it takes to judge max_errors.
 	MinRequests int `yaml:"min_requests" json:"min_requests" jsonschema:"minimum=1"`
+}
+
+// Hooks are commands at named moments of a deployment.
+type Hooks struct {
+	// BeforeStart run before the candidate starts.
+	BeforeStart []Hook `yaml:"before_start,omitempty" json:"before_start,omitempty"`
+	// AfterShift run after each shift of traffic to the candidate.
+	AfterShift []Hook `yaml:"after_shift,omitempty" json:"after_shift,omitempty"`
+	// AfterPromote run as the last step of a deployment that nothing can take back
+	// any more; that one fails is noted and changes nothing.
+	AfterPromote []Hook `yaml:"after_promote,omitempty" json:"after_promote,omitempty"`
+	// OnAbort run when the candidate has been taken back, by itself or by an
+	// abort; that one fails is noted and changes nothing.
+	OnAbort []Hook `yaml:"on_abort,omitempty" json:"on_abort,omitempty"`
+}
+
+// Hook is a command in the surroundings of the candidate: its directory,
+// environment and user, with SEGUE_SERVICE, SEGUE_RELEASE, SEGUE_DEPLOYMENT,
+// SEGUE_STABLE, SEGUE_HOOK and SEGUE_WEIGHT added. After a crash of the daemon it
+// may run a second time.
+type Hook struct {
+	// Command is an argument vector with the templates {{.Dir}}, {{.Service}} and
+	// {{.Release}}.
+	Command []string `yaml:"command" json:"command" jsonschema:"required,minItems=1"`
+	// Timeout is the longest that it may take.
+	Timeout Duration `yaml:"timeout" json:"timeout"`
+	// OnFailure is what a failure means before the deployment has come to its end:
+	// abort takes the candidate back, continue notes it.
+	OnFailure string `yaml:"on_failure" json:"on_failure" jsonschema:"enum=abort,enum=continue"`
+}
+
+// The values of Hook.OnFailure.
+const (
+	OnFailureAbort    = "abort"
+	OnFailureContinue = "continue"
+)
+
+// Window is a time of the week in which deploys are refused.
+type Window struct {
+	// Days are mon, tue, wed, thu, fri, sat and sun; none is every day.
+	Days []string `yaml:"days,omitempty" json:"days,omitempty"`
+	// From is when it begins on such a day, as in 16:00.
+	From string `yaml:"from" json:"from" jsonschema:"required,pattern=^([01][0-9]|2[0-3]):[0-5][0-9]$"`
+	// To is when it ends, up to 24:00; one that is not after from is on the next
+	// day.
+	To string `yaml:"to" json:"to" jsonschema:"required,pattern=^(([01][0-9]|2[0-3]):[0-5][0-9]|24:00)$"`
+	// Zone is a time zone like Europe/Berlin; empty is the daemon's.
+	Zone string `yaml:"zone,omitempty" json:"zone,omitempty"`
 }
 
 // Logs bounds the output of an instance that is kept.

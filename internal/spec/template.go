@@ -30,9 +30,10 @@ func sampleVars(listen Listen) vars {
 		Host: "127.0.0.1", Dir: "/artifact", RunDir: "/run", Service: "web",
 		Release: "r1", Instance: "web-r1-1", Index: 1,
 	}
-	if listen == ListenSocket {
+	switch listen {
+	case ListenSocket:
 		v.Socket = "/run/socket"
-	} else {
+	case ListenPort:
 		v.Port = 8080
 	}
 	return v
@@ -58,12 +59,32 @@ func ofInstance(name string) bool {
 	return true
 }
 
+// ofAddress says whether a value exists only where an instance has an address.
+func ofAddress(name string) bool {
+	switch name {
+	case "Port", "Host", "Socket":
+		return true
+	}
+	return false
+}
+
 // templateScope is what a command's templates are filled in for.
 type templateScope struct {
 	listen Listen
-	// instance is true for commands that run for one instance.
-	instance bool
+	runs   commandKind
 }
+
+// commandKind is what a command runs for, and thereby which values it can name.
+type commandKind int
+
+const (
+	// forInstance: it is an instance, or runs beside one.
+	forInstance commandKind = iota
+	// forCandidate: it checks all instances of the candidate.
+	forCandidate
+	// forHook: it runs at a moment of a deployment.
+	forHook
+)
 
 // check checks one element of a command as a template. Fields are found by
 // walking the tree, not by running it, so that those in a branch that isn't
@@ -163,8 +184,14 @@ func (scope templateScope) checkVar(ident []string) *flaw {
 			hint = fmt.Sprintf("did you mean {{.%s}}?", near)
 		}
 		return &flaw{fmt.Sprintf("names an unknown value: {{.%s}}", name), hint}
-	case !scope.instance && ofInstance(name):
-		return &flaw{fmt.Sprintf("uses {{.%s}}, which belongs to one instance", name), "the addresses of all are in the environment, in SEGUE_CANDIDATES"}
+	case scope.runs != forInstance && ofInstance(name):
+		hint := "a hook can use {{.Dir}}, {{.Service}} and {{.Release}}"
+		if scope.runs == forCandidate {
+			hint = "the addresses of all are in the environment, in SEGUE_CANDIDATES"
+		}
+		return &flaw{fmt.Sprintf("uses {{.%s}}, which belongs to one instance", name), hint}
+	case scope.listen == ListenNone && ofAddress(name):
+		return &flaw{fmt.Sprintf("uses {{.%s}}, but the service listens on nothing", name), "remove it, or add listen: port for a service that takes requests"}
 	case name == "Port" && scope.listen == ListenSocket:
 		return &flaw{"uses {{.Port}}, but listen is socket", "use {{.Socket}}, or remove listen: socket"}
 	case name == "Socket" && scope.listen == ListenPort:

@@ -44,11 +44,11 @@ func TestTemplatesThatAreFine(t *testing.T) {
 		`{{printf "%05d" .Port}}`, "{{if eq .Index 1}}first{{else}}other{{end}}", "{{/* nothing */}}", "{{$p := .Port}}{{$p}}", "}}", "{",
 		"{{.Port | print}}", "{{and true .Port}}",
 	} {
-		if f := (templateScope{ListenPort, true}).check(a); f != nil {
+		if f := (templateScope{ListenPort, forInstance}).check(a); f != nil {
 			t.Errorf("%q: %v", a, f)
 		}
 	}
-	if f := (templateScope{ListenSocket, true}).check("unix:{{.Socket}}"); f != nil {
+	if f := (templateScope{ListenSocket, forInstance}).check("unix:{{.Socket}}"); f != nil {
 		t.Errorf("socket: %v", f)
 	}
 }
