@@ -168,7 +168,6 @@ func printReleases(out io.Writer, s api.ServiceStatus, now time.Time) error {
 		_, err := fmt.Fprintln(out, "  no release runs")
 		return err
 	}
-	worker := takesNothing(s)
 	w := tabwriter.NewWriter(out, 2, 8, 2, ' ', 0)
 	fmt.Fprintf(w, "  RELEASE\tROLE\tWEIGHT\tINSTANCE\tSTATE\tADDRESS\tSINCE\tRESTARTS\t\n")
 	for _, r := range s.Releases {
@@ -177,7 +176,7 @@ func printReleases(out io.Writer, s api.ServiceStatus, now time.Time) error {
 			role += " until " + clock(now, r.WarmUntil)
 		}
 		weight := fmt.Sprintf("%d %%", r.Weight)
-		if worker {
+		if s.Worker {
 			weight = "-"
 		}
 		if len(r.Instances) == 0 {
@@ -189,21 +188,6 @@ func printReleases(out io.Writer, s api.ServiceStatus, now time.Time) error {
 		}
 	}
 	return w.Flush()
-}
-
-// takesNothing says of a service that runs whether it is a worker, which takes no
-// requests: its instances have no address.
-func takesNothing(s api.ServiceStatus) bool {
-	runs := false
-	for _, r := range s.Releases {
-		for _, in := range r.Instances {
-			if in.Target.Address != "" {
-				return false
-			}
-			runs = true
-		}
-	}
-	return runs
 }
 
 // headline says in what state the service is.
@@ -245,7 +229,7 @@ func currentStep(d *api.Deployment, now time.Time) string {
 }
 
 func printTraffic(out io.Writer, s api.ServiceStatus) {
-	if s.Traffic == nil || takesNothing(s) {
+	if s.Traffic == nil || s.Worker {
 		return
 	}
 	held := ""

@@ -127,12 +127,22 @@ web: d2 to 3 instances of r1 is under way: about to go on
   rollback: refused, because d2 is under way
 `},
 		{"a worker", `{
-			"service": "jobs", "stable": "r1", "deployment": {"id": "d1", "phase": "promoted", "candidate": "r1", "finished": "2026-03-01T11:55:00Z"},
+			"service": "jobs", "stable": "r1", "worker": true, "deployment": {"id": "d1", "phase": "promoted", "candidate": "r1", "finished": "2026-03-01T11:55:00Z"},
 			"releases": [{"id": "r1", "role": "stable", "weight": 0, "want": 1, "instances": [{"id": "jobs-r1-1", "state": "ready", "started": "2026-03-01T11:55:00Z"}]}],
 			"traffic": {"name": "jobs", "releases": []}, "way_back": {"refused": "there is nothing"}}`, `
 jobs: r1 is stable; d1 promoted 5m ago
   RELEASE  ROLE    WEIGHT  INSTANCE   STATE  ADDRESS  SINCE   RESTARTS
   r1       stable  -       jobs-r1-1  ready  -        5m ago  0
+  rollback: refused, because there is nothing
+`},
+		{"nobody there yet", `{
+			"service": "web", "stable": "r1", "deployment": {"id": "d2", "phase": "aborted", "candidate": "r2", "finished": "2026-03-01T11:55:00Z"},
+			"releases": [{"id": "r1", "role": "stable", "weight": 0, "want": 1, "instances": [{"id": "web-r1-1", "state": "starting", "started": "2026-03-01T11:55:00Z"}]}],
+			"traffic": {"name": "web", "releases": [], "held": {"now": 6}}, "way_back": {"refused": "there is nothing"}}`, `
+web: r1 is stable; d2 aborted 5m ago
+  RELEASE  ROLE    WEIGHT  INSTANCE  STATE     ADDRESS  SINCE   RESTARTS
+  r1       stable  0 %     web-r1-1  starting  -        5m ago  0
+  requests since the proxy started: 0 accepted, 0 in flight, 6 held, 0 answered 5xx, 0 lost, 0 retried
   rollback: refused, because there is nothing
 `},
 		{"never deployed", `{"service": "web", "releases": [], "way_back": {"refused": "there is nothing"}}`, `

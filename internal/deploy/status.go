@@ -9,12 +9,15 @@ import (
 
 	"github.com/segue-deploy/segue/internal/driver"
 	"github.com/segue-deploy/segue/internal/proxy"
+	"github.com/segue-deploy/segue/internal/spec"
 )
 
 // ServiceStatus is what is going on with a service now.
 type ServiceStatus struct {
 	Service string `json:"service"`
 	Stable  string `json:"stable,omitempty"`
+	// Worker: the service takes no requests.
+	Worker bool `json:"worker,omitempty"`
 	// Deployment is the one under way, or else the last.
 	Deployment *Deployment `json:"deployment,omitempty"`
 	// Queued are the IDs of those that wait for their turn.
@@ -145,7 +148,7 @@ func (e *Engine) Deployment(ctx context.Context, name string, number int) (Deplo
 
 // statusOf is pure.
 func statusOf(s State, instances []driver.Instance) ServiceStatus {
-	status := ServiceStatus{Service: s.Service, Stable: s.Stable, WayBack: wayBack(&s, instances), Releases: []ReleaseStatus{}, Hold: s.Hold, Freeze: s.Freeze}
+	status := ServiceStatus{Service: s.Service, Stable: s.Stable, Worker: s.takesNothing(), WayBack: wayBack(&s, instances), Releases: []ReleaseStatus{}, Hold: s.Hold, Freeze: s.Freeze}
 	if status.Deployment = s.Current(); status.Deployment == nil && len(s.Deployments) > 0 {
 		status.Deployment = s.Deployments[len(s.Deployments)-1]
 	}
@@ -197,4 +200,14 @@ func wayBack(s *State, instances []driver.Instance) WayBack {
 		w.Boot = s.Release(s.Previous).Booted
 	}
 	return w
+}
+
+// takesNothing says of a service whether it is a worker, by its stable release or, as
+// long as there is none, by the last.
+func (s *State) takesNothing() bool {
+	r := s.Release(s.Stable)
+	if r == nil && len(s.Releases) > 0 {
+		r = &s.Releases[len(s.Releases)-1]
+	}
+	return r != nil && r.Spec.Listen == spec.ListenNone
 }
