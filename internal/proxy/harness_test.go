@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"go.uber.org/goleak"
+	"golang.org/x/sys/unix"
 
 	"github.com/segue-deploy/segue/internal/health"
 )
@@ -376,15 +377,23 @@ func ok(body string) string {
 	return fmt.Sprintf("HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s", len(body), body)
 }
 
-// refusing is an upstream where nobody listens.
+// refusing is an upstream where nobody listens. Its socket has the port and does not
+// listen, so that nobody else of this machine gets the port meanwhile.
 func refusing(t *testing.T) Upstream {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
 		t.Fatal(err)
 	}
-	l.Close()
-	return at(l.Addr().String())
+	t.Cleanup(func() { unix.Close(fd) })
+	if err := unix.Bind(fd, &unix.SockaddrInet4{Addr: [4]byte{127, 0, 0, 1}}); err != nil {
+		t.Fatal(err)
+	}
+	name, err := unix.Getsockname(fd)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return at(fmt.Sprintf("127.0.0.1:%d", name.(*unix.SockaddrInet4).Port))
 }
 
 // await receives from a channel within patience.
