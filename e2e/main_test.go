@@ -166,10 +166,6 @@ type release struct {
 	deadline  time.Duration
 	// strategy is the value of the field; empty is blue-green with that bake.
 	strategy string
-	// guard is the value of that field; empty is the test's usual one.
-	guard string
-	// oneBad: of its instances only the first has the behaviour.
-	oneBad bool
 	// env are lines that are added to it, more is added at the end.
 	env, more string
 }
@@ -177,7 +173,7 @@ type release struct {
 func (r release) String() string {
 	return fmt.Sprintf(`service: web
 artifact: artifact
-command: %s
+command: [./demo-service]
 instances: %d
 env:
   DEMO_VERSION: "%s"
@@ -191,20 +187,13 @@ smoke:
   - http: {path: /smoke, contains: smoke test passed}
 strategy:
   %s
-guard: {%s}
+guard: {max_errors: 10%%, min_requests: 20}
 drain: %s
 warm: %s
 stop_grace: 5s
-%s`, r.command(), cmp.Or(r.instances, 2), r.version, cmp.Or(r.behaviour, "ok"), r.env, cmp.Or(r.deadline, 30*time.Second),
+%s`, cmp.Or(r.instances, 2), r.version, cmp.Or(r.behaviour, "ok"), r.env, cmp.Or(r.deadline, 30*time.Second),
 		cmp.Or(r.strategy, fmt.Sprintf("blue-green: {bake: %s}", cmp.Or(r.bake, 500*time.Millisecond))),
-		cmp.Or(r.guard, "max_errors: 10%, min_requests: 20"), cmp.Or(r.drain, 20*time.Second), cmp.Or(r.warm, 5*time.Minute), r.more)
-}
-
-func (r release) command() string {
-	if r.oneBad {
-		return `[sh, -c, 'case $SEGUE_INSTANCE in *-1) ;; *) DEMO_BEHAVIOUR=ok ;; esac; exec ./demo-service']`
-	}
-	return "[./demo-service]"
+		cmp.Or(r.drain, 20*time.Second), cmp.Or(r.warm, 5*time.Minute), r.more)
 }
 
 // deploy deploys what a segue.yaml describes and expects an exit code.
@@ -474,6 +463,7 @@ type account struct {
 	Carried         int64
 	Answered        [6]uint64
 	Lost            uint64
+	Failed          struct{ Connect, Unavailable uint64 }
 	FailedByService uint64 `json:"failed_by_service"`
 	FailedBySegue   uint64 `json:"failed_by_segue"`
 	ClientGone      uint64 `json:"client_gone"`

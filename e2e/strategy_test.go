@@ -45,6 +45,9 @@ func TestBadRelease(t *testing.T) {
 			s.settled("r1")
 			r := s.receipt(id)
 			r.adds(s.t, bad.name)
+			if f := r.Total.Failed; f.Connect+f.Unavailable > 0 {
+				s.t.Errorf("%s: nobody answered for the dead: %+v", bad.name, f)
+			}
 			if d := s.status().Deployment; d.ID != id || d.Phase != "failed" {
 				s.t.Errorf("%s: %+v", bad.name, d)
 			}
@@ -68,11 +71,9 @@ func TestAbortAtEachStep(t *testing.T) {
 }
 
 // TestPromoteAtEachStep promotes a deployment in full when a step begins, for each
-// step, with the strategies that have most to skip and most to lose. The engine's own
-// tests do it with all.
+// step.
 func TestPromoteAtEachStep(t *testing.T) {
-	most := slices.DeleteFunc(trials(), func(tr trial) bool { return tr.name != "canary" && tr.name != "exclusive" })
-	try(t, most, func(s *stage, tr trial) {
+	eachTrial(t, func(s *stage, tr trial) {
 		use := tr.use(s)
 		s.atEachStep(tr, "promote", `{"full": true}`, "promoted")
 		use.leave()

@@ -74,13 +74,8 @@ const (
 // stable.
 func eachTrial(t *testing.T, test func(s *stage, tr trial)) {
 	t.Helper()
-	try(t, trials(), test)
-}
-
-func try(t *testing.T, all []trial, test func(s *stage, tr trial)) {
-	t.Helper()
 	t.Parallel()
-	for _, tr := range all {
+	for _, tr := range trials() {
 		t.Run(tr.name, func(t *testing.T) {
 			t.Parallel()
 			s := newStage(t).serve()
@@ -117,8 +112,6 @@ func web(name, strategy string, instances int) trial {
 	late.more = failsLate
 	unhealthy := spec("unhealthy", "200ms")
 	unhealthy.deadline = time.Second
-	dies := spec("crash-at=10", "30s")
-	dies.oneBad, dies.guard = true, "max_errors: 90%, min_requests: 20"
 	return trial{
 		name: name, good: always(good), late: always(late),
 		bad: func(*stage) []badRelease {
@@ -127,7 +120,7 @@ func web(name, strategy string, instances int) trial {
 				{name: "never healthy", spec: unhealthy, says: "not ready"},
 				{name: "verification fails", spec: spec("smoke-fails", "200ms"), says: "GET /smoke: 500, want 2xx"},
 				{name: "errors under traffic", spec: spec("errors=60", "30s"), says: "answers were errors", errs: true},
-				{name: "dies under traffic", spec: dies, says: "died under traffic", dies: true},
+				{name: "dies under traffic", spec: spec("crash-at=10", "30s"), says: "died under traffic", dies: true},
 			}
 		},
 		use: func(s *stage) users {
@@ -155,9 +148,9 @@ func (u surfers) leave(had ...badRelease) {
 	}
 }
 
-// inFlight is how many requests the clients of a load can have in flight on an
-// instance.
-const inFlight = 6
+// inFlight is how many requests the clients of a load can have in flight on the
+// instances of a release, each of which dies once.
+const inFlight = 12
 
 func checkReport(t *testing.T, r load.Report, had []badRelease) {
 	t.Helper()

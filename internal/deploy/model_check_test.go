@@ -149,6 +149,7 @@ func (p watchedProxy) Apply(ctx context.Context, t proxy.Table) error {
 }
 
 func (p watchedProxy) Drain(ctx context.Context, service, release string, timeout time.Duration) (proxy.DrainResult, error) {
+	p.m.seenDrain(release)
 	result, err := p.Proxy.Drain(ctx, service, release, timeout)
 	if err != nil && ctx.Err() == nil {
 		p.m.violates("the proxy refuses to drain %s: %v", release, err)
@@ -156,10 +157,24 @@ func (p watchedProxy) Drain(ctx context.Context, service, release string, timeou
 	return result, err
 }
 
+// seenDrain looks at the drain of a release, not of some of its instances: nothing new
+// may come to it.
+func (m *model) seenDrain(release string) {
+	m.mu.Lock()
+	fallback := m.fallback
+	m.mu.Unlock()
+	st := m.w.engine.stateOf("web")
+	if d := st.Current(); d != nil && release == fallback && d.leaves(release) {
+		m.violates("%s is drained, but is the fallback", release)
+	}
+}
+
 func (m *model) seenTable(t proxy.Table) {
 	st := m.w.engine.stateOf("web")
 	held := false
+	fallback := ""
 	for _, svc := range t.Services {
+		fallback = svc.Fallback
 		sum := 0
 		for _, r := range svc.Releases {
 			sum += r.Weight
@@ -168,11 +183,14 @@ func (m *model) seenTable(t proxy.Table) {
 			m.violates("table %d has weights that sum to %d", t.Version, sum)
 		}
 		held = held || svc.Hold != nil && st.Taking != nil
+		if d := st.Current(); svc.Fallback != "" && (d == nil || svc.Fallback != d.Stable || fallsBackAlone(&st, d)) {
+			m.violates("table %d falls back to %s: %s", t.Version, svc.Fallback, summary(t))
+		}
 	}
 	takers := takersOf(t)
 	m.mu.Lock()
 	harmed, before := m.harmed, m.takers
-	m.takers = takers
+	m.takers, m.fallback = takers, fallback
 	m.mu.Unlock()
 	// A stable all of whose instances have died has nobody to answer for it.
 	d := st.Current()
@@ -193,6 +211,12 @@ func (m *model) seenTable(t proxy.Table) {
 			m.violates("table %d leaves nobody to take requests, though %s is ready: %s", t.Version, in.ID, summary(t))
 		}
 	}
+}
+
+// fallsBackAlone says whether a deployment's stable and candidate must never both take
+// requests.
+func fallsBackAlone(s *State, d *Deployment) bool {
+	return s.Release(d.Candidate).Spec.Strategy.Exclusive != nil
 }
 
 // weighs says whether a table gives some requests to a release that is not stable.

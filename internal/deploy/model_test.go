@@ -72,8 +72,10 @@ type model struct {
 
 	mu         sync.Mutex
 	violations []string
-	// takers are the instances that take requests by the last table.
-	takers []string
+	// takers are the instances that take requests by the last table, fallback is its
+	// release.
+	takers   []string
+	fallback string
 	// harmed: instances may have died or become unready that had traffic.
 	harmed bool
 }

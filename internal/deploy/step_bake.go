@@ -88,10 +88,24 @@ func (s *service) look(ctx context.Context, watch *bakeWatch, candidate string, 
 	// A proxy that does not answer just now counts nothing either.
 	if stats, err := s.e.stats(ctx); err == nil {
 		if err := watch.counters(stats.Epoch, serviceStats(stats, s.name), candidate); err != nil {
-			return false, err
+			return false, s.cause(ctx, watch, candidate, since, err)
 		}
 	}
 	return ready(instances) >= running.Instances, nil
+}
+
+// cause looks at the instances once more when answers were errors: one that has died
+// since explains them.
+func (s *service) cause(ctx context.Context, watch *bakeWatch, candidate string, since time.Time, errs error) error {
+	list, err := s.e.cfg.Driver.List(ctx)
+	if err != nil {
+		return errs
+	}
+	state := s.snapshot()
+	if err := watch.instances(state.counted(candidate, list), since); err != nil {
+		return err
+	}
+	return errs
 }
 
 // lookBack begins with what the proxy had counted when the shift was in force, as

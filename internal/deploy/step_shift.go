@@ -144,6 +144,10 @@ func (s *service) drain(ctx context.Context, st StepState) (Outcome, error) {
 func (s *service) drainOnce(ctx context.Context, release string, left time.Duration) (proxy.DrainResult, error) {
 	ctx, cancel := context.WithTimeoutCause(ctx, left+applyTimeout, errors.New("the proxy did not answer at the deadline"))
 	defer cancel()
+	// Until its drain begins, a release may be the fallback.
+	if _, err := s.e.syncTable(ctx); err != nil {
+		return proxy.DrainResult{}, err
+	}
 	return s.e.cfg.Traffic.Drain(ctx, s.name, release, left)
 }
 

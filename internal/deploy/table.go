@@ -49,8 +49,34 @@ func (s *State) routed(instances []driver.Instance) (proxy.Service, bool) {
 			Upstreams: s.upstreams(id, instances),
 		})
 	}
+	svc.Fallback = s.fallback(svc)
 	s.choose(&svc)
 	return svc, true
+}
+
+// fallback is stable, as long as a deployment on its way in has taken all traffic from
+// it and has not begun to drain it: it answers when all of the candidate dies, before
+// anybody here has noticed. One that must never run beside the candidate is retired
+// before.
+func (s *State) fallback(svc proxy.Service) string {
+	d := s.Current()
+	if d == nil || d.Phase != PhaseRunning || d.Candidate == d.Stable || d.leaves(d.Stable) {
+		return ""
+	}
+	for _, r := range svc.Releases {
+		if r.ID == d.Stable && r.Weight == 0 && len(r.Upstreams) > 0 {
+			return d.Stable
+		}
+	}
+	return ""
+}
+
+// leaves says whether a release's requests are being drained or its instances stopped
+// for good.
+func (d *Deployment) leaves(release string) bool {
+	return slices.ContainsFunc(d.Steps, func(st StepState) bool {
+		return st.Release == release && !st.Began.IsZero() && (st.Kind == StepDrain || st.Kind == StepRetire)
+	})
 }
 
 // choose adds how the requests are chosen that go to a candidate beside stable.

@@ -3,6 +3,7 @@ package deploy
 import (
 	"reflect"
 	"testing"
+	"time"
 
 	"github.com/segue-deploy/segue/internal/driver"
 	"github.com/segue-deploy/segue/internal/health"
@@ -81,6 +82,49 @@ func TestTableOf(t *testing.T) {
 			}
 			if svc.Hosts[0] != test.host {
 				t.Errorf("hosts %v, want %s", svc.Hosts, test.host)
+			}
+		})
+	}
+}
+
+// TestFallback has stable stand by from the shift of all traffic to its own drain.
+func TestFallback(t *testing.T) {
+	sp := testSpec(t, "")
+	ready := func(release string) driver.Instance {
+		return driver.Instance{Service: "web", Release: release, ID: release, State: driver.Ready, Target: health.Target{Network: "tcp", Address: release + ":1"}}
+	}
+	began := time.Unix(1, 0)
+	for _, test := range []struct {
+		name   string
+		change func(s *State, d *Deployment)
+		want   string
+	}{
+		{"all traffic is the candidate's", func(*State, *Deployment) {}, "r1"},
+		{"stable has a share", func(s *State, _ *Deployment) { s.Weights = map[string]int{"r1": 50, "r2": 50} }, ""},
+		{"stable is about to be drained", func(_ *State, d *Deployment) { d.Steps[1].Began = began }, ""},
+		{"somebody else was drained", func(_ *State, d *Deployment) { d.Steps[1].Began, d.Steps[1].Release = began, "r0" }, "r1"},
+		{"stable retires", func(s *State, _ *Deployment) { s.Running["r1"] = Running{Instances: 1, Retiring: true} }, ""},
+		{"stable has stopped", func(s *State, _ *Deployment) { delete(s.Running, "r1") }, ""},
+		{"the deployment has ended", func(_ *State, d *Deployment) { d.Phase = PhasePromoted }, ""},
+		{"the candidate is taken back", func(_ *State, d *Deployment) { d.Phase = PhaseTakingBack }, ""},
+		{"stable is scaled", func(_ *State, d *Deployment) { d.Stable = "r2" }, ""},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			d := Deployment{Number: 2, Candidate: "r2", Stable: "r1", Phase: PhaseRunning, Steps: []StepState{
+				{Step: Step{Kind: StepBake, Release: "r2"}, Began: began},
+				{Step: Step{Kind: StepDrain, Release: "r1"}},
+			}}
+			s := State{
+				Service:  "web",
+				Releases: []Release{{ID: "r1", Spec: *sp}, {ID: "r2", Spec: *sp}},
+				Running:  map[string]Running{"r1": {Instances: 1}, "r2": {Instances: 1}},
+				Weights:  map[string]int{"r2": 100},
+			}
+			test.change(&s, &d)
+			s.Deployments = []*Deployment{&d}
+			table := tableOf([]State{s}, []driver.Instance{ready("r1"), ready("r2")})
+			if got := table.Services[0].Fallback; got != test.want {
+				t.Errorf("the fallback is %q, want %q", got, test.want)
 			}
 		})
 	}

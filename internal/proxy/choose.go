@@ -22,9 +22,21 @@ func (s *service) chooseFor(f *flight, random func(n int) int) *release {
 	return s.choose([]*account{s.sticky.candidate.account}, random)
 }
 
-// choose picks a release by weight, leaving out those that were left already. It
-// returns nil when none of the others has a weight.
+// choose picks a release by weight, leaving out those that were left already; the
+// fallback when none of the others has a weight, or only sick upstreams where the
+// fallback has a healthy one; and nil when there is none of these.
 func (s *service) choose(left []*account, random func(n int) int) *release {
+	r, f := s.chooseByWeight(left, random), s.fallback
+	if f == nil || slices.Contains(left, f.account) {
+		return r
+	}
+	if r == nil || (!r.healthy() && f.healthy()) {
+		return f
+	}
+	return r
+}
+
+func (s *service) chooseByWeight(left []*account, random func(n int) int) *release {
 	total := 0
 	for _, r := range s.releases {
 		if r.weight > 0 && !slices.Contains(left, r.account) {
@@ -44,6 +56,11 @@ func (s *service) choose(left []*account, random func(n int) int) *release {
 		}
 	}
 	return nil
+}
+
+// healthy reports whether any of the upstreams is.
+func (r *release) healthy() bool {
+	return slices.ContainsFunc(r.upstreams, func(u *upstream) bool { return u.condition.healthy.Load() })
 }
 
 // choose picks the upstream for the next attempt, given those tried before, or

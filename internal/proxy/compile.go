@@ -31,17 +31,18 @@ type service struct {
 	nobody *account
 
 	// What follows is nil when there is nothing to do.
-	match  *matcher
-	sticky *sticky
-	mirror *mirror
-	hold   *hold
+	fallback *release
+	match    *matcher
+	sticky   *sticky
+	mirror   *mirror
+	hold     *hold
 }
 
 type release struct {
 	id     string
 	weight int
-	// gets is set when it gets requests, by its weight or by rules, and held when
-	// they are held.
+	// gets is set when it gets requests, by its weight, by rules or as the
+	// fallback, and held when they are held.
 	gets, held bool
 	account    *account
 	upstreams  []*upstream
@@ -113,9 +114,10 @@ func (s Service) compile(version uint64, reg *registry) *service {
 		svc.sticky = newSticky(s.Sticky, candidate)
 		svc.mirror = newMirror(s.Mirror, candidate)
 	}
+	svc.fallback = svc.release(s.Fallback)
 	svc.hold = newHold(s.Hold, reg.waitingFor(s.Name))
 	for _, r := range svc.releases {
-		r.gets = r.weight > 0 || (svc.match != nil && svc.match.candidate == r)
+		r.gets = r.weight > 0 || r == svc.fallback || (svc.match != nil && svc.match.candidate == r)
 		r.held = svc.hold != nil
 	}
 	return svc
@@ -223,6 +225,9 @@ func (s Service) validate() error {
 	}
 	if s.Candidate != "" && !seen[s.Candidate] {
 		return fmt.Errorf("the candidate %q is none of the releases; name one of them, or none", s.Candidate)
+	}
+	if s.Fallback != "" && !seen[s.Fallback] {
+		return fmt.Errorf("the fallback %q is none of the releases; name one of them, or none", s.Fallback)
 	}
 	return s.validateRules()
 }

@@ -147,7 +147,7 @@ func (f *flight) again() bool {
 	for len(f.tried) < maxAttempts {
 		s := f.table.Load().service(f.service.name)
 		r := s.release(f.account.release)
-		if r == nil || (r.weight == 0 && !s.match.chooses(r, f)) {
+		if r == nil || (r.weight == 0 && r != s.fallback && !s.match.chooses(r, f)) {
 			return false
 		}
 		u := r.choose(f.tried, rand.IntN)

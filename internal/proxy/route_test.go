@@ -83,6 +83,7 @@ func TestTableValidate(t *testing.T) {
 		{"version", Table{}, "version is 0"},
 		{"no name", Table{Version: 1, Services: []Service{{}}}, "name is empty"},
 		{"twice", Table{Version: 1, Services: []Service{{Name: "a"}, {Name: "a", Hosts: []string{"b"}}}}, "not unique"},
+		{"fallback", with(Service{Fallback: "r2", Releases: []Release{{ID: "r1", Weight: 100}}}), `fallback "r2" is none`},
 		{"weights", one(Release{ID: "r1", Weight: 99}), "sum to 99"},
 		{"negative", one(Release{ID: "r1", Weight: -1}, Release{ID: "r2", Weight: 101}), "weight is -1"},
 		{"release twice", one(Release{ID: "r1", Weight: 50}, Release{ID: "r1", Weight: 50}), "not unique"},

@@ -34,8 +34,14 @@ type Service struct {
 	// Releases are those that run. At least one has a weight above 0 when
 	// requests can be answered at all; a release with weight 0 (warm, or a
 	// candidate before its shift) gets no new request but those that Match
-	// chooses.
+	// chooses, and those for which it is the fallback.
 	Releases []Release `json:"releases"`
+
+	// Fallback is the release that takes a request which those with a weight can't
+	// take, as none of their upstreams answers or is healthy; empty when there is
+	// none. It may have the weight 0, and gets requests all the same: to drain it, put
+	// a table without it in force first.
+	Fallback string `json:"fallback,omitempty"`
 
 	// Candidate is the release that Match, Sticky and Mirror are about; empty when
 	// there is none, and then they do nothing.
