@@ -47,6 +47,8 @@ func (a *account) drain(ctx context.Context, timeout time.Duration) (DrainResult
 	return d.end(began), nil
 }
 
+// beginDrain tells the clients of WebSockets to go if the release's requests are held:
+// then everybody waits for them.
 func (a *account) beginDrain() *drain {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -62,6 +64,9 @@ func (a *account) beginDrain() *drain {
 		d.result.InFlight++
 		if f.upgraded {
 			d.result.Upgraded++
+			if d.whole && a.open && f.goAway != nil {
+				go f.goAway() // which may wait for a client that takes nothing
+			}
 		}
 	}
 	return d

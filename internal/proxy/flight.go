@@ -40,8 +40,10 @@ type flight struct {
 	// after end.
 	account  *account
 	upstream *upstream
-	// upgraded changes under the account's lock.
+	// upgraded changes under the account's lock. goAway is set before it and tells the
+	// client to go, where the protocol has a way; nil is not at all.
 	upgraded bool
+	goAway   func()
 	// cutAt is the account at which the request was cut, for the drain of another
 	// that it has left.
 	cutAt atomic.Pointer[account]

@@ -160,7 +160,8 @@ func (p *Proxy) Apply(ctx context.Context, t Table) error {
 // cuts what is left after the timeout: clients see a broken transfer or a closed
 // WebSocket, and it counts as Failed.Cut. Of a release that gets requests these are
 // the upstreams that are not in the table any more; of one that does not, or of
-// which new requests are held, it is all of it. One that was never there is drained
+// which new requests are held, it is all of it; in a hold the clients of WebSockets
+// are told to go as well. One that was never there is drained
 // at once. When ctx ends first, Drain returns its error and cuts nothing; so it does
 // when what it drains gets requests again.
 func (p *Proxy) Drain(ctx context.Context, service, release string, timeout time.Duration) (DrainResult, error) {

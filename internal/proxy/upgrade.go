@@ -27,11 +27,19 @@ func (t *transfer) switchProtocols(ctx context.Context, x *exchange) {
 		return
 	}
 	defer conn.Close()
+	ws := newWebSocket(conn, t.upgrade)
+	if ws != nil {
+		t.flight.goAway = ws.goAway
+	}
 	t.flight.account.upgrade(&t.flight)
 	t.status = http.StatusSwitchingProtocols
 	if _, err := conn.Write(t.switchHead(x.resp)); err != nil {
 		t.end(t.orCut(ctx, clientGone))
 		return
+	}
+	if ws != nil {
+		ws.begin()
+		conn = ws
 	}
 	early, _ := buffered.Reader.Peek(buffered.Reader.Buffered())
 	t.sent = relay(conn, early, x.conn)
