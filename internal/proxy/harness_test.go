@@ -377,15 +377,23 @@ func ok(body string) string {
 	return fmt.Sprintf("HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s", len(body), body)
 }
 
-// refusing is an upstream where nobody listens. Its socket has the port and does not
-// listen, so that nobody else of this machine gets the port meanwhile.
+// refusing is an upstream where nobody listens.
 func refusing(t *testing.T) Upstream {
+	t.Helper()
+	u, _ := reserved(t)
+	return u
+}
+
+// reserved is an upstream with its socket, which doesn't listen yet: it refuses
+// connections, and keeps the port from everybody else on this machine.
+func reserved(t *testing.T) (Upstream, *os.File) {
 	t.Helper()
 	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { unix.Close(fd) })
+	socket := os.NewFile(uintptr(fd), "upstream")
+	t.Cleanup(func() { socket.Close() })
 	if err := unix.Bind(fd, &unix.SockaddrInet4{Addr: [4]byte{127, 0, 0, 1}}); err != nil {
 		t.Fatal(err)
 	}
@@ -393,7 +401,7 @@ func refusing(t *testing.T) Upstream {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return at(fmt.Sprintf("127.0.0.1:%d", name.(*unix.SockaddrInet4).Port))
+	return at(fmt.Sprintf("127.0.0.1:%d", name.(*unix.SockaddrInet4).Port)), socket
 }
 
 // await receives from a channel within patience.

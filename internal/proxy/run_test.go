@@ -17,6 +17,8 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/segue-deploy/segue/internal/health"
 )
 
@@ -299,7 +301,8 @@ func TestHealthCheck(t *testing.T) {
 func TestReadmission(t *testing.T) {
 	for name, check := range map[string]*health.Check{"no check": nil, "seldom": {TCP: true, Interval: time.Hour, Timeout: patience, Healthy: 3, Unhealthy: 3}} {
 		t.Run(name, func(t *testing.T) {
-			r1 := rel("r1", 100, refusing(t))
+			up, socket := reserved(t)
+			r1 := rel("r1", 100, up)
 			r1.Health = check
 			p := start(t, Config{}, web(r1))
 			if resp, _ := p.do("GET", "/", ""); resp.StatusCode != 502 {
@@ -308,7 +311,10 @@ func TestReadmission(t *testing.T) {
 			if u := statsOf(p.stats(), "web", "r1").Upstreams[0]; u.Healthy {
 				t.Errorf("%+v", u)
 			}
-			l, err := net.Listen("tcp", r1.Upstreams[0].Target.Address)
+			if err := unix.Listen(int(socket.Fd()), 16); err != nil {
+				t.Fatal(err)
+			}
+			l, err := net.FileListener(socket)
 			if err != nil {
 				t.Fatal(err)
 			}
