@@ -89,6 +89,27 @@ func TestNoAnswerOnFreshConnection(t *testing.T) {
 	}
 }
 
+// The upstream breaks off while the client still sends its body: nothing may touch the
+// body beside the upload, which the race detector sees.
+func TestBrokenOffDuringUpload(t *testing.T) {
+	f := faked(t, func(_ int64, c *fakeConn) {
+		c.head()
+		c.reset()
+	})
+	p := start(t, Config{}, web(rel("r1", 100, f.Upstream)))
+	for range 20 {
+		conn, r := p.raw("POST / HTTP/1.1\r\nHost: web\r\nContent-Length: 100\r\n\r\nhalf")
+		resp, err := http.ReadResponse(r, nil)
+		if err != nil || resp.StatusCode != 502 {
+			t.Errorf("%v, %v", resp, err)
+		}
+		conn.Close()
+	}
+	if got := p.release("r1"); got.Failed.Broken != 20 {
+		t.Errorf("counted %+v", got)
+	}
+}
+
 func TestRefusedConnections(t *testing.T) {
 	dead, alive := refusing(t), saying(t, "alive")
 	p := start(t, Config{}, web(rel("r1", 100, dead, alive)))

@@ -241,7 +241,10 @@ func (t *transfer) mayRetry(ctx context.Context, x *exchange) bool {
 	if x.conn != nil {
 		a.wrote, a.begun = x.conn.wrote.Load(), x.conn.got > 0
 	}
-	if x.upload != nil && retryable(a) {
+	if x.upload != nil {
+		if !retryable(a) {
+			return false // The body is being read still.
+		}
 		// It ends with the next piece from the client, since the connection
 		// is closed; without one nothing can be sent anywhere.
 		<-x.upload.done
