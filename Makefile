@@ -11,7 +11,7 @@ LINT_VERSION := v2.15.0
 # changes. RAPID_SEED=0 draws others, RAPID_CHECKS=5000 more of them.
 export RAPID_SEED ?= 20261126
 
-.PHONY: build demo test unit race lint e2e bench fuzz deps clean
+.PHONY: build demo test unit race lint e2e bench bench-quick microbench fuzz deps clean
 
 build: ## the one static binary
 	CGO_ENABLED=0 $(GO) build -trimpath -o $(BIN)/segue ./cmd/segue
@@ -35,12 +35,12 @@ $(LINT):
 	GOBIN=$(TOOLS) $(GO) install github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(LINT_VERSION)
 
 unit: ## the packages' own tests, without the race detector
-	$(GO) test ./cmd/... ./internal/... ./examples/... ./e2e/load/...
+	$(GO) test ./cmd/... ./internal/... ./examples/... ./e2e/load/... ./bench/...
 
 # The detector makes the sweeps, which let each thing happen after each event of each
 # strategy, ten times as long: they are thinned with it, and whole without it.
 race: ## the packages' own tests, with it
-	$(GO) test -race ./cmd/... ./internal/... ./examples/... ./e2e/load/...
+	$(GO) test -race ./cmd/... ./internal/... ./examples/... ./e2e/load/... ./bench/...
 	$(GO) test -run Anywhere ./internal/deploy
 
 # Most of the time a test here waits for something, so more run at once than there are
@@ -48,8 +48,22 @@ race: ## the packages' own tests, with it
 e2e: ## the real binary under load, built with the race detector
 	$(GO) test -race -count=1 -parallel=4 -timeout=25m ./e2e
 
-bench:
-	$(GO) test -run='^$$' -bench=. -benchmem ./internal/... 
+# The proxy beside nginx, HAProxy and Caddy: see docs/performance.md. It wants a machine
+# for itself, and less than ten minutes; bench-quick less than one.
+bench: $(BIN)/bench
+	$(BIN)/bench $(BENCHFLAGS)
+
+bench-quick: $(BIN)/bench
+	$(BIN)/bench -only segue,nginx,haproxy -cases 1k -limit 45s $(BENCHFLAGS)
+
+.PHONY: $(BIN)/bench
+$(BIN)/bench: build
+	bench/install
+	$(GO) build -o $(BIN)/bench ./bench
+	$(GO) build -o $(BIN)/bench-upstream ./bench/upstream
+
+microbench: ## the packages' own benchmarks
+	$(GO) test -run='^$$' -bench=. -benchmem ./internal/...
 
 FUZZTIME ?= 30s
 fuzz:
