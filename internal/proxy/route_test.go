@@ -2,7 +2,6 @@ package proxy
 
 import (
 	"math"
-	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -129,24 +128,5 @@ func TestTableValidate(t *testing.T) {
 	good := one(Release{ID: "r1", Weight: 30}, Release{ID: "r2", Weight: 70}, Release{ID: "r3"})
 	if err := good.Validate(); err != nil {
 		t.Error(err)
-	}
-}
-
-func BenchmarkRoute(b *testing.B) {
-	var table Table
-	for i := range 100 {
-		n := strconv.Itoa(i)
-		table.Services = append(table.Services,
-			Service{Name: "s" + n, Hosts: []string{"s" + n + ".example.com"}, Paths: []string{"/", "/api", "/static"}},
-			Service{Name: "w" + n, Hosts: []string{"*.w" + n + ".example.com"}})
-	}
-	routes := compile(table, "", newRegistry()).routes
-	for _, host := range []string{"s50.example.com:8080", "a.b.w50.example.com", "S50.Example.com", "unknown"} {
-		b.Run(host, func(b *testing.B) {
-			b.ReportAllocs()
-			for b.Loop() {
-				routes.find(host, "/api/users/7")
-			}
-		})
 	}
 }
