@@ -79,10 +79,16 @@ func (c contender) kind() string {
 	return c.name
 }
 
-// check says whether the program is there.
-func (c contender) check() error {
-	if _, err := exec.LookPath(c.binary); err != nil {
-		return fmt.Errorf("%s: %w; bench/install installs what is not ours, 'make build' builds what is, and -only leaves others out", c.name, err)
+// check says whether all programs are there.
+func (c comparison) check() error {
+	programs := []string{"wrk", c.upstream}
+	for _, who := range c.contenders {
+		programs = append(programs, who.binary)
+	}
+	for _, program := range programs {
+		if _, err := exec.LookPath(program); err != nil {
+			return fmt.Errorf("%w; 'make bench-quick' installs what is not ours and builds what is, and -only leaves proxies out", err)
+		}
 	}
 	return nil
 }

@@ -46,10 +46,8 @@ func run(ctx context.Context, args []string, out, progress io.Writer) error {
 	if err != nil {
 		return err
 	}
-	for _, who := range c.contenders {
-		if err := who.check(); err != nil {
-			return err
-		}
+	if err := c.check(); err != nil {
+		return err
 	}
 	all, err := c.run(ctx)
 	if err != nil {

@@ -45,7 +45,7 @@ func (l load) run(ctx context.Context, script string, threads int, during func()
 		"http://"+l.address+l.path, "--", strconv.Itoa(l.post))
 	cmd.Stdout, cmd.Stderr = &out, &out
 	if err := cmd.Start(); err != nil {
-		return outcome{}, fmt.Errorf("start wrk: %w; bench/install installs it", err)
+		return outcome{}, fmt.Errorf("start wrk: %w", err)
 	}
 	err := during()
 	if err == nil {
