@@ -95,17 +95,27 @@ func (s *service) look(ctx context.Context, watch *bakeWatch, candidate string, 
 }
 
 // cause looks at the instances once more when answers were errors: one that has died
-// since explains them.
+// since explains them. Where answers are missing, a death may take a moment to be known.
 func (s *service) cause(ctx context.Context, watch *bakeWatch, candidate string, since time.Time, errs error) error {
-	list, err := s.e.cfg.Driver.List(ctx)
-	if err != nil {
-		return errs
+	notice := time.Now().Add(2 * bakeTick)
+	for {
+		list, err := s.e.cfg.Driver.List(ctx)
+		if err != nil {
+			return errs
+		}
+		state := s.snapshot()
+		if err := watch.instances(state.counted(candidate, list), since); err != nil {
+			return err
+		}
+		if watch.now.missing == 0 || !time.Now().Before(notice) {
+			return errs
+		}
+		select {
+		case <-time.After(bakeTick / 5):
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
 	}
-	state := s.snapshot()
-	if err := watch.instances(state.counted(candidate, list), since); err != nil {
-		return err
-	}
-	return errs
 }
 
 // lookBack begins with what the proxy had counted when the shift was in force, as
@@ -142,11 +152,17 @@ type bakeWatch struct {
 	sum, now counts
 }
 
-// counts are a release's answers and how many of them were bad.
-type counts struct{ total, bad uint64 }
+// counts are a release's answers, how many of them were bad, and of these how many were
+// missing.
+type counts struct{ total, bad, missing uint64 }
 
-func (c counts) plus(o counts) counts  { return counts{c.total + o.total, c.bad + o.bad} }
-func (c counts) minus(o counts) counts { return counts{c.total - o.total, c.bad - o.bad} }
+func (c counts) plus(o counts) counts {
+	return counts{c.total + o.total, c.bad + o.bad, c.missing + o.missing}
+}
+
+func (c counts) minus(o counts) counts {
+	return counts{c.total - o.total, c.bad - o.bad, c.missing - o.missing}
+}
 
 // instances fails when one has died or is not healthy.
 func (w *bakeWatch) instances(instances []driver.Instance, since time.Time) error {
@@ -201,7 +217,8 @@ func (w *bakeWatch) String() string {
 }
 
 // countsOf are a release's answers since the proxy's epoch began. Bad are those
-// of class 5xx and those that the release did not complete.
+// of class 5xx and those that are missing: the release did not complete them, or another
+// had to answer for it.
 func countsOf(r proxy.ReleaseStats) counts {
 	var c counts
 	for class, n := range r.Answered {
@@ -210,6 +227,6 @@ func countsOf(r proxy.ReleaseStats) counts {
 			c.bad += n
 		}
 	}
-	failed := r.Failed.Sum() - r.Failed.Cut
-	return counts{c.total + failed, c.bad + failed}
+	missing := r.Failed.Sum() - r.Failed.Cut + r.Rerouted
+	return counts{c.total + missing, c.bad + missing, missing}
 }

@@ -23,14 +23,11 @@ func (s *service) chooseFor(f *flight, random func(n int) int) *release {
 }
 
 // choose picks a release by weight, leaving out those that were left already; the
-// fallback when none of the others has a weight, or only sick upstreams where the
-// fallback has a healthy one; and nil when there is none of these.
+// fallback when none of the others has a weight; and nil when there is neither. A sick
+// release isn't passed over: what it can't take has to be counted as its own.
 func (s *service) choose(left []*account, random func(n int) int) *release {
 	r, f := s.chooseByWeight(left, random), s.fallback
-	if f == nil || slices.Contains(left, f.account) {
-		return r
-	}
-	if r == nil || (!r.healthy() && f.healthy()) {
+	if r == nil && f != nil && !slices.Contains(left, f.account) {
 		return f
 	}
 	return r
@@ -56,11 +53,6 @@ func (s *service) chooseByWeight(left []*account, random func(n int) int) *relea
 		}
 	}
 	return nil
-}
-
-// healthy reports whether any of the upstreams is.
-func (r *release) healthy() bool {
-	return slices.ContainsFunc(r.upstreams, func(u *upstream) bool { return u.condition.healthy.Load() })
 }
 
 // choose picks the upstream for the next attempt, given those tried before, or

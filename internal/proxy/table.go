@@ -38,8 +38,7 @@ type Service struct {
 	Releases []Release `json:"releases"`
 
 	// Fallback is the release that takes a request which those with a weight can't
-	// take, as none of their upstreams answers or is healthy; empty when there is
-	// none. It may have the weight 0, and gets requests all the same: to drain it, put
+	// take, as none of their upstreams answers; empty when there is none. It may have the weight 0, and gets requests all the same: to drain it, put
 	// a table without it in force first.
 	Fallback string `json:"fallback,omitempty"`
 
