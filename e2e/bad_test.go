@@ -62,6 +62,39 @@ func TestBadReleases(t *testing.T) {
 	}
 }
 
+// silent is a segue.yaml of a service that says it is well and listens nowhere.
+type silent struct{}
+
+func (silent) String() string {
+	return `service: web
+artifact: artifact
+command: [sleep, "600"]
+health: {command: ["true"], interval: 100ms}
+strategy: {blue-green: {bake: 1m}}
+guard: {max_errors: 10%, min_requests: 20}
+`
+}
+
+// TestNobodyReachesTheCandidate: stable answers for it, and it is taken back all the same.
+func TestNobodyReachesTheCandidate(t *testing.T) {
+	t.Parallel()
+	s := newStage(t).serve()
+	s.deploy(release{version: "1"}, 0)
+	l := s.load(load.Config{Rate: 100})
+	l.answersFrom("r1", time.Time{})
+	s.contains(s.deploy(silent{}, 2), "were missing", "failed and taken back")
+	if report := l.end(); report.Lost+report.Wrong+report.ServiceError > 0 {
+		t.Errorf("%s\n%v", report, report.Failures)
+	}
+	r := s.receipt("d2")
+	r.adds(t, "d2")
+	for _, a := range r.Releases {
+		if a.Release == "r2" && (a.Accepted == 0 || a.Accepted != a.Rerouted) {
+			t.Errorf("r2: %+v", a)
+		}
+	}
+}
+
 // TestListensLate is slow, not bad.
 func TestListensLate(t *testing.T) {
 	t.Parallel()

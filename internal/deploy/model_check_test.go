@@ -183,7 +183,7 @@ func (m *model) seenTable(t proxy.Table) {
 			m.violates("table %d has weights that sum to %d", t.Version, sum)
 		}
 		held = held || svc.Hold != nil && st.Taking != nil
-		if d := st.Current(); svc.Fallback != "" && (d == nil || svc.Fallback != d.Stable || fallsBackAlone(&st, d)) {
+		if d := st.Current(); svc.Fallback != "" && (d == nil || svc.Fallback != d.Stable || st.Release(d.Candidate).Spec.Strategy.Exclusive != nil) {
 			m.violates("table %d falls back to %s: %s", t.Version, svc.Fallback, summary(t))
 		}
 	}
@@ -211,12 +211,6 @@ func (m *model) seenTable(t proxy.Table) {
 			m.violates("table %d leaves nobody to take requests, though %s is ready: %s", t.Version, in.ID, summary(t))
 		}
 	}
-}
-
-// fallsBackAlone says whether a deployment's stable and candidate must never both take
-// requests.
-func fallsBackAlone(s *State, d *Deployment) bool {
-	return s.Release(d.Candidate).Spec.Strategy.Exclusive != nil
 }
 
 // weighs says whether a table gives some requests to a release that is not stable.

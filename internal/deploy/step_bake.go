@@ -12,8 +12,14 @@ import (
 	"github.com/segue-deploy/segue/internal/spec"
 )
 
-// bakeTick is how often a bake looks at the counters.
-const bakeTick = 250 * time.Millisecond
+const (
+	// bakeTick is how often a bake looks at the counters.
+	bakeTick = 250 * time.Millisecond
+	// deathNotice is how long it may take until the driver tells of a death that
+	// requests have met already, and deathTick how often it is asked meanwhile.
+	deathNotice = 500 * time.Millisecond
+	deathTick   = 50 * time.Millisecond
+)
 
 // bake watches a release under traffic. It fails when an instance dies or stops
 // being healthy, or when too many of its answers are errors. Its time counts from
@@ -97,7 +103,7 @@ func (s *service) look(ctx context.Context, watch *bakeWatch, candidate string, 
 // cause looks at the instances once more when answers were errors: one that has died
 // since explains them. Where answers are missing, a death may take a moment to be known.
 func (s *service) cause(ctx context.Context, watch *bakeWatch, candidate string, since time.Time, errs error) error {
-	notice := time.Now().Add(2 * bakeTick)
+	until := time.Now().Add(deathNotice)
 	for {
 		list, err := s.e.cfg.Driver.List(ctx)
 		if err != nil {
@@ -107,11 +113,11 @@ func (s *service) cause(ctx context.Context, watch *bakeWatch, candidate string,
 		if err := watch.instances(state.counted(candidate, list), since); err != nil {
 			return err
 		}
-		if watch.now.missing == 0 || !time.Now().Before(notice) {
+		if watch.seen().missing == 0 || !time.Now().Before(until) {
 			return errs
 		}
 		select {
-		case <-time.After(bakeTick / 5):
+		case <-time.After(deathTick):
 		case <-ctx.Done():
 			return context.Cause(ctx)
 		}
@@ -198,18 +204,26 @@ func (w *bakeWatch) counters(epoch string, stats proxy.ServiceStats, release str
 		}
 	}
 	w.now = now.minus(w.base)
-	seen := w.sum.plus(w.now)
+	seen := w.seen()
 	if seen.total < uint64(w.settings.MinRequests) || seen.total == 0 {
 		return nil
 	}
-	if share := 100 * float64(seen.bad) / float64(seen.total); share > float64(w.settings.MaxErrors) {
-		return fmt.Errorf("%d of %d answers were errors (%.1f %%, at most %v are allowed)", seen.bad, seen.total, share, w.settings.MaxErrors)
+	share := 100 * float64(seen.bad) / float64(seen.total)
+	if share <= float64(w.settings.MaxErrors) {
+		return nil
 	}
-	return nil
+	missing := ""
+	if seen.missing > 0 {
+		missing = fmt.Sprintf(", of which %d were missing", seen.missing)
+	}
+	return fmt.Errorf("%d of %d answers were errors%s (%.1f %%, at most %v are allowed)", seen.bad, seen.total, missing, share, w.settings.MaxErrors)
 }
 
+// seen counts over all runs of the proxy.
+func (w *bakeWatch) seen() counts { return w.sum.plus(w.now) }
+
 func (w *bakeWatch) String() string {
-	seen := w.sum.plus(w.now)
+	seen := w.seen()
 	if seen.total == 0 {
 		return "no requests came to judge it by"
 	}

@@ -73,3 +73,52 @@ func TestBakeInstances(t *testing.T) {
 		t.Error("a restart during the bake went unnoticed")
 	}
 }
+
+// TestBakeBlames: answers that are missing are explained by an instance that has died, of
+// which the driver may tell a moment later. Bad answers need no explanation.
+func TestBakeBlames(t *testing.T) {
+	for _, test := range []struct {
+		name string
+		// counts is what comes of 30 requests to r2.
+		counts func(r *proxy.ReleaseStats)
+		// dies is when the driver tells of a death, after that and between two looks; 0 is
+		// never. takes is
+		// how long it is waited for.
+		dies, takes time.Duration
+		says        string
+	}{
+		{"it died", func(r *proxy.ReleaseStats) { r.Rerouted = 30 }, 290 * time.Millisecond, 300 * time.Millisecond, "web-r2-1: killed by SIGKILL"},
+		{"nobody can reach it", func(r *proxy.ReleaseStats) { r.Rerouted = 30 }, 0, deathNotice, "30 of 30 answers were errors, of which 30 were missing (100.0 %"},
+		{"it answers errors", func(r *proxy.ReleaseStats) { r.Answered[5] = 30 }, 0, 0, "30 of 30 answers were errors (100.0 %"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			scenario(t, func(w *world, sp *spec.Spec) {
+				h := w.hooked()
+				w.on("intended", StepBake, func() {
+					began := time.Now()
+					h.set(func(h *hook) {
+						h.counted = func(stats *proxy.Stats) {
+							r := proxy.ReleaseStats{ID: "r2"}
+							if time.Since(began) > time.Second {
+								r.Accepted = 30
+								test.counts(&r)
+							}
+							stats.Services = []proxy.ServiceStats{{Name: "web", Releases: []proxy.ReleaseStats{r}}}
+						}
+					})
+					if test.dies > 0 {
+						// The bake looks at the counters every bakeTick.
+						time.AfterFunc(time.Second+bakeTick+test.dies, func() { w.machine.Kill("web-r2-1") })
+					}
+				})
+				d := w.await(w.begin(sp).Number)
+				w.expectPhase(d, PhaseFailed, test.says)
+				for _, st := range d.Steps {
+					if want := time.Second + bakeTick + test.takes; st.Kind == StepBake && st.Ended.Sub(st.Began).Round(10*time.Millisecond) != want {
+						t.Errorf("it took %s, want %s", st.Ended.Sub(st.Began), want)
+					}
+				}
+			})
+		})
+	}
+}
