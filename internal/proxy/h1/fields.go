@@ -1,0 +1,381 @@
+package h1
+
+import (
+	"bytes"
+	"iter"
+	"strings"
+)
+
+func indexByte(b []byte, c byte) int { return bytes.IndexByte(b, c) }
+
+// Kind tells apart the fields that a proxy has to know.
+type Kind uint8
+
+// The kinds of fields.
+const (
+	// Other is every field that a proxy passes on as it is.
+	Other Kind = iota
+	Host
+	Connection
+	ContentLength
+	TransferEncoding
+	Trailer
+	Upgrade
+	Expect
+	TE
+	// HopByHop are the rest of the fields for one connection (RFC 9110 section
+	// 7.6.1) and of those for a forward proxy, those that Connection names, and those
+	// that a server may take for the fields that frame a message, since they are
+	// written with an underscore.
+	HopByHop
+	Via
+	Date
+	RequestID
+	ForwardedFor
+	ForwardedHost
+	ForwardedProto
+	// Origin are the rest of the fields by which proxies tell where a request comes
+	// from, also those written with underscores: many servers take X_Forwarded_For
+	// for X-Forwarded-For.
+	Origin
+	// Mirror tells that a request is a copy.
+	Mirror
+)
+
+// Field is a field line, by positions in the head.
+type Field struct {
+	// The line goes from start to end, its name to nameEnd, its value, without the
+	// blanks around it, from value to valueEnd.
+	start, nameEnd, value, valueEnd, end uint32
+	Kind                                 Kind
+}
+
+// Head is what requests and answers have in common.
+type Head struct {
+	// Raw is the whole head, to which all positions belong.
+	Raw []byte
+	// Fields are in the order in which they came.
+	Fields []Field
+	// Minor is x of the version HTTP/1.x.
+	Minor int
+	// Close and KeepAlive are what Connection says.
+	Close, KeepAlive bool
+
+	// upgrades is set when Connection has the token upgrade, te when it has te.
+	upgrades, te bool
+	// named is set when Connection names other fields.
+	named bool
+	// framed counts the fields of each kind of framing; length is the value of
+	// Content-Length.
+	lengths, codings, hosts int
+	length                  int64
+	chunked                 bool
+}
+
+// Name is a field's name as it came.
+func (h *Head) Name(f *Field) []byte { return h.Raw[f.start:f.nameEnd] }
+
+// Value is a field's value without the blanks around it.
+func (h *Head) Value(f *Field) []byte { return h.Raw[f.value:f.valueEnd] }
+
+// Line is a field's whole line.
+func (h *Head) Line(f *Field) []byte { return h.Raw[f.start:f.end] }
+
+// Values yields the values of all fields of a name, in any case. They are good as long
+// as the head is.
+func (h *Head) Values(name string) iter.Seq[string] {
+	return func(yield func(string) bool) {
+		for i := range h.Fields {
+			f := &h.Fields[i]
+			if strings.EqualFold(String(h.Name(f)), name) && !yield(String(h.Value(f))) {
+				return
+			}
+		}
+	}
+}
+
+// Get returns the value of the first field of a kind, and whether there is one.
+func (h *Head) Get(kind Kind) (value []byte, found bool) {
+	for i := range h.Fields {
+		if h.Fields[i].Kind == kind {
+			return h.Value(&h.Fields[i]), true
+		}
+	}
+	return nil, false
+}
+
+// Size is how many bytes of memory the head takes.
+func (h *Head) Size() int { return len(h.Raw) + len(h.Fields)*24 }
+
+// reset makes ready for a head.
+func (h *Head) reset(raw []byte) { *h = Head{Raw: raw, Fields: h.Fields[:0]} }
+
+// ParseTrailer reads the trailer section of a chunked body, with the empty line at its
+// end (RFC 9112 section 7.1.2).
+func (h *Head) ParseTrailer(raw []byte) error {
+	h.reset(raw)
+	return h.parseFields(0, false)
+}
+
+// parseFields reads the field lines from a position to the empty line. Line folding is
+// refused, or with folds replaced by spaces in place, as RFC 9112 section 5.2 lets a
+// proxy do with an answer.
+func (h *Head) parseFields(at int, folds bool) error {
+	raw := h.Raw
+	for {
+		i := indexByte(raw[at:], '\n')
+		if i < 1 || raw[at+i-1] != '\r' {
+			return bad("a line ends without CR")
+		}
+		if i == 1 {
+			if at+2 != len(raw) {
+				return bad("there is something after the head")
+			}
+			break
+		}
+		end := at + i + 1
+		var err error
+		if isBlank(raw[at]) {
+			err = h.unfold(at, end, folds)
+		} else {
+			err = h.parseField(at, end)
+		}
+		if err != nil {
+			return err
+		}
+		at = end
+	}
+	if h.named {
+		h.markNamed()
+	}
+	return nil
+}
+
+func (h *Head) parseField(start, end int) error {
+	raw := h.Raw
+	at := start
+	for at < end && isToken(raw[at]) {
+		at++
+	}
+	if raw[at] != ':' || at == start {
+		// Also for a blank before the colon (RFC 9112 section 5.1).
+		return bad("a field's name is no token")
+	}
+	f := Field{start: uint32(start), nameEnd: uint32(at), end: uint32(end)}
+	from, to := at+1, end-2
+	for from < to && isBlank(raw[from]) {
+		from++
+	}
+	for to > from && isBlank(raw[to-1]) {
+		to--
+	}
+	for _, c := range raw[from:to] {
+		if !isText(c) {
+			return bad("a field's value has a control character")
+		}
+	}
+	f.value, f.valueEnd = uint32(from), uint32(to)
+	f.Kind = kindOf(raw[start:at])
+	if f.Kind != Other {
+		if err := h.note(f.Kind, raw[from:to]); err != nil {
+			return err
+		}
+	}
+	h.Fields = append(h.Fields, f)
+	return nil
+}
+
+// unfold makes a line that begins with a blank a part of the field before.
+func (h *Head) unfold(start, end int, folds bool) error {
+	if !folds || len(h.Fields) == 0 {
+		return bad("a line of the head begins with a blank")
+	}
+	f := &h.Fields[len(h.Fields)-1]
+	if f.Kind != Other {
+		return bad("a field that a proxy has to know is folded")
+	}
+	h.Raw[start-2], h.Raw[start-1] = ' ', ' '
+	h.Fields = h.Fields[:len(h.Fields)-1]
+	return h.parseField(int(f.start), end)
+}
+
+// note keeps what a field says about the message and the connection.
+func (h *Head) note(kind Kind, value []byte) error {
+	switch kind {
+	case Connection:
+		eachToken(value, func(token []byte) {
+			switch {
+			case equalFold(token, "close"):
+				h.Close = true
+			case equalFold(token, "keep-alive"):
+				h.KeepAlive = true
+			case equalFold(token, "upgrade"):
+				h.upgrades = true
+			case equalFold(token, "te"):
+				h.te = true
+			default:
+				h.named = true
+			}
+		})
+	case ContentLength:
+		n, ok := parseLength(value)
+		if !ok {
+			return bad("Content-Length is no number")
+		}
+		if h.lengths > 0 && n != h.length {
+			return bad("there are two lengths")
+		}
+		h.lengths++
+		h.length = n
+	case TransferEncoding:
+		h.codings++
+		h.chunked = equalFold(value, "chunked")
+	case Host:
+		h.hosts++
+	}
+	return nil
+}
+
+// markNamed makes the fields that Connection names hop-by-hop, except those that say
+// what the message is: nobody may take those out of it.
+func (h *Head) markNamed() {
+	for i := range h.Fields {
+		if h.Fields[i].Kind != Connection {
+			continue
+		}
+		eachToken(h.Value(&h.Fields[i]), func(token []byte) {
+			for j := range h.Fields {
+				f := &h.Fields[j]
+				if bytes.EqualFold(h.Name(f), token) && !f.Kind.essential() {
+					f.Kind = HopByHop
+				}
+			}
+		})
+	}
+}
+
+func (k Kind) essential() bool {
+	switch k {
+	case Host, Connection, ContentLength, TransferEncoding, Trailer, Upgrade, Expect, TE:
+		return true
+	}
+	return false
+}
+
+// eachToken calls do for each element of a comma-separated list that isn't empty (RFC
+// 9110 section 5.6.1).
+func eachToken(list []byte, do func(token []byte)) {
+	for len(list) > 0 {
+		token := list
+		if i := indexByte(list, ','); i >= 0 {
+			token, list = list[:i], list[i+1:]
+		} else {
+			list = nil
+		}
+		if token = trimBlanks(token); len(token) > 0 {
+			do(token)
+		}
+	}
+}
+
+// parseLength reads a Content-Length: digits alone (RFC 9110 section 8.6), of a number
+// that fits in 63 bits.
+func parseLength(value []byte) (int64, bool) {
+	if len(value) == 0 || len(value) > 19 {
+		return 0, false
+	}
+	var n uint64
+	for _, c := range value {
+		if c < '0' || c > '9' {
+			return 0, false
+		}
+		n = n*10 + uint64(c-'0')
+	}
+	return int64(n), n < 1<<63
+}
+
+// kindOf returns the kind of a field of this name.
+func kindOf(name []byte) Kind {
+	kind := Other
+	switch len(name) {
+	case 2:
+		kind = oneOf(name, "te", TE)
+	case 3:
+		kind = oneOf(name, "via", Via)
+	case 4:
+		if kind = oneOf(name, "host", Host); kind == Other {
+			kind = oneOf(name, "date", Date)
+		}
+	case 6:
+		kind = oneOf(name, "expect", Expect)
+	case 7:
+		if kind = oneOf(name, "upgrade", Upgrade); kind == Other {
+			kind = oneOf(name, "trailer", Trailer)
+		}
+	case 9:
+		if kind = oneOf(name, "forwarded", Origin); kind == Other {
+			kind = oneOf(name, "x-real-ip", Origin)
+		}
+	case 10:
+		if kind = oneOf(name, "connection", Connection); kind == Other {
+			kind = oneOf(name, "keep-alive", HopByHop)
+		}
+	case 12:
+		if kind = oneOf(name, "x-request-id", RequestID); kind == Other {
+			kind = oneOf(name, "segue-mirror", Mirror)
+		}
+	case 14:
+		if kind = oneOf(name, "content-length", ContentLength); kind == Other {
+			kind = oneOf(name, "http2-settings", HopByHop)
+		}
+	case 15:
+		kind = oneOf(name, "x-forwarded-for", ForwardedFor)
+	case 16:
+		if kind = oneOf(name, "x-forwarded-host", ForwardedHost); kind == Other {
+			kind = oneOf(name, "proxy-connection", HopByHop)
+		}
+	case 17:
+		if kind = oneOf(name, "transfer-encoding", TransferEncoding); kind == Other {
+			kind = oneOf(name, "x-forwarded-proto", ForwardedProto)
+		}
+	case 18:
+		kind = oneOf(name, "proxy-authenticate", HopByHop)
+	case 19:
+		kind = oneOf(name, "proxy-authorization", HopByHop)
+	}
+	if kind == Other && len(name) > len(forwarded) {
+		kind = oneOf(name[:len(forwarded)], forwarded, Origin)
+	}
+	if kind != Other && indexByte(name, '_') >= 0 {
+		return kind.underscored()
+	}
+	return kind
+}
+
+const forwarded = "x-forwarded-"
+
+// underscored is what a name is that would be of kind k if it had dashes.
+func (k Kind) underscored() Kind {
+	switch k {
+	case ForwardedFor, ForwardedHost, ForwardedProto, Origin, Mirror:
+		return Origin
+	case ContentLength, TransferEncoding, HopByHop:
+		return HopByHop
+	}
+	return Other
+}
+
+// oneOf returns kind if the name is the one that is wanted, in lower case, with dashes
+// or underscores.
+func oneOf(name []byte, want string, kind Kind) Kind {
+	for i := range len(want) {
+		c := fold(name[i])
+		if c == '_' {
+			c = '-'
+		}
+		if c != want[i] {
+			return Other
+		}
+	}
+	return kind
+}
