@@ -25,7 +25,7 @@ func allowed() map[string][]string {
 		"internal/driver":            {"internal/health"},
 		"internal/driver/process":    {"internal/driver", "internal/health"},
 		"internal/driver/drivertest": {"internal/driver", "internal/health"},
-		"internal/proxy":             {"internal/health"},
+		"internal/proxy":             {"internal/health", "internal/proxy/h1"},
 		"bench":                      {"internal/proxy", "internal/health"},
 	}
 }

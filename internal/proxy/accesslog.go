@@ -6,6 +6,7 @@ import (
 	"io"
 	"log/slog"
 	"math/rand/v2"
+	"strconv"
 	"sync/atomic"
 	"time"
 )
@@ -62,21 +63,22 @@ func newAccessLog(cfg AccessLog, log *slog.Logger) *accessLog {
 }
 
 // add queues a request that has ended, or drops it when the queue is full.
-func (l *accessLog) add(t *transfer) {
-	if l.every == 0 || (l.every > 1 && rand.IntN(l.every) != 0) {
+func (l *accessLog) add(x *exchange) {
+	if l.every == 0 || x.request.Method == nil || (l.every > 1 && rand.IntN(l.every) != 0) {
 		return
 	}
+	r := &x.request
 	e := Entry{
-		Time: t.start, RequestID: t.id, Client: t.client.origin.ip,
-		Method: t.r.Method, Host: t.r.Host, Path: t.r.URL.Path, Proto: t.r.Proto,
-		Status: t.status, Bytes: t.sent, Seconds: t.latency.Seconds(),
-		Outcome: t.result.String(), Attempts: t.flight.attempts,
+		Time: x.start, RequestID: string(x.id), Client: x.client.origin.ip,
+		Method: string(r.Method), Host: string(r.Host), Path: string(x.path), Proto: "HTTP/1." + strconv.Itoa(r.Minor),
+		Status: x.status, Bytes: x.sent, Seconds: x.latency.Seconds(),
+		Outcome: x.result.String(), Attempts: x.flight.attempts,
 	}
-	if t.flight.service != nil {
-		e.Service = t.flight.service.name
+	if x.flight.service != nil {
+		e.Service = x.flight.service.name
 	}
-	if u := t.flight.upstream; u != nil {
-		e.Release, e.Upstream = u.account.release, u.id
+	if p := x.flight.pool; p != nil {
+		e.Release, e.Upstream = p.account.release, p.upstream.id
 	}
 	select {
 	case l.queue <- e:

@@ -1,9 +1,6 @@
 package proxy
 
-import (
-	"sync"
-	"time"
-)
+import "time"
 
 // outcome is how a request ended.
 type outcome int
@@ -27,138 +24,91 @@ func (o outcome) String() string {
 	return [...]string{"answered", "unavailable", "connect", "broken", "timeout", "truncated", "cut", "client_gone", "held"}[o]
 }
 
-// account counts the requests of one release, and lets them in or not. It lives as
-// long as the proxy, whatever tables come.
-//
-// One small lock holds everything that the identity of [ReleaseStats] is about,
-// so that it is true in every snapshot, and that no request is let in that chose by
-// a table which is no longer in force.
+// account counts the requests of one release that one loop has. It lives as long as the
+// proxy, whatever tables come. The loop's lock guards it, so that the identity of
+// [ReleaseStats] is true in every snapshot.
 type account struct {
 	service, release string
 
-	mu sync.Mutex
-	// since is the version of the oldest table by which a request may be let in:
-	// the one in force, since soon after it came in force.
-	since uint64
-	// open is set while the release gets requests by that table, though not before
-	// heldUntil.
+	// open is set while the release gets requests, though not before heldUntil.
 	open      bool
 	heldUntil time.Time
 	stats     ReleaseStats
-	// flights are the requests in flight with the upstream of each, which may be
-	// nil.
-	flights map[*flight]*upstream
-	// settled, if not nil, is closed when there is something new for a drain.
-	settled chan struct{}
+	// flights are the requests in flight.
+	flights flightList
+	// drains are those that wait for something new here.
+	drains []*drainPart
 }
 
-// enter counts a request in, on its way to u (nil when the release has no
-// upstream), which were chosen by the table of a version. It returns false when a
-// newer table is in force already.
-func (a *account) enter(f *flight, u *upstream, version uint64) bool {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	if version < a.since {
-		return false
-	}
+// enter counts a request in, on its way to a pool (nil when the release has no upstream).
+func (a *account) enter(f *flight, to *pool) {
 	a.stats.Accepted++
 	a.stats.InFlight++
-	a.flights[f] = u
-	u.take()
-	return true
+	a.flights.push(f)
+	f.account = a
+	f.pool = to
+	to.take()
 }
 
-// move counts another attempt of a request in flight, from one upstream to
-// another. It returns false, and changes nothing, when a newer table than that of
-// the version is in force already.
-func (a *account) move(f *flight, from, to *upstream, version uint64) bool {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	if version < a.since {
-		return false
-	}
+// move counts another attempt of a request in flight, from one pool to another.
+func (a *account) move(f *flight, to *pool) {
+	from := f.pool
 	a.stats.Retried++
-	a.flights[f] = to
 	from.give()
 	to.take()
+	f.pool = to
 	a.settleIf(from)
-	return true
 }
 
 // leave counts a request out that goes on to another release.
-func (a *account) leave(f *flight, u *upstream) {
-	a.mu.Lock()
-	defer a.mu.Unlock()
+func (a *account) leave(f *flight) {
 	a.stats.Rerouted++
-	a.out(f, u)
+	a.out(f)
 }
 
 // end counts a request out with its outcome; status and latency are those of an
 // answer.
-func (a *account) end(f *flight, u *upstream, o outcome, status int, latency time.Duration) {
-	a.mu.Lock()
-	defer a.mu.Unlock()
+func (a *account) end(f *flight, o outcome, status int, latency time.Duration) {
 	a.count(o, status, latency)
 	if o == cut {
-		f.cutAt.Store(a)
+		for _, d := range f.drains {
+			if d.account == a {
+				d.result.Cut++
+			}
+		}
 	}
 	if f.upgraded {
 		a.stats.Upgraded--
 	}
-	a.out(f, u)
+	a.out(f)
 }
 
 // upgrade notes that a request in flight is an upgraded connection from now on.
 func (a *account) upgrade(f *flight) {
-	a.mu.Lock()
-	defer a.mu.Unlock()
 	f.upgraded = true
 	a.stats.Upgraded++
 }
 
-// retried counts an attempt that move didn't: the first one at another release.
-func (a *account) retried() {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	a.stats.Retried++
-}
-
 // refuse counts a request that ends before a release could be chosen.
 func (a *account) refuse(o outcome) {
-	a.mu.Lock()
-	defer a.mu.Unlock()
 	a.stats.Accepted++
 	a.count(o, 0, 0)
 }
 
-// follow lets no request in that chose by an older table than that of the version.
-// open says whether the release gets requests by that, which it does from the end of
-// a hold on.
-func (a *account) follow(version uint64, open bool, heldUntil time.Time) {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	a.since, a.open, a.heldUntil = version, open, heldUntil
+// follow says whether the release gets requests by the table in force, which it does
+// from the end of a hold on.
+func (a *account) follow(open bool, heldUntil time.Time) {
+	a.open, a.heldUntil = open, heldUntil
 	a.settle()
 }
 
 // snapshot returns the counts of now.
 func (a *account) snapshot() ReleaseStats {
-	a.mu.Lock()
-	defer a.mu.Unlock()
 	s := a.stats
 	s.ID = a.release
 	s.Latency = s.Latency.clone()
 	return s
 }
-
-// used reports whether any request was counted.
-func (a *account) used() bool {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	return a.stats.Accepted > 0
-}
-
-// What follows is called with the lock held.
 
 func (a *account) count(o outcome, status int, latency time.Duration) {
 	s := &a.stats
@@ -191,24 +141,63 @@ func (a *account) count(o outcome, status int, latency time.Duration) {
 	}
 }
 
-func (a *account) out(f *flight, u *upstream) {
+func (a *account) out(f *flight) {
 	a.stats.InFlight--
-	delete(a.flights, f)
-	u.give()
-	a.settleIf(u)
+	a.flights.remove(f)
+	f.pool.give()
+	f.account = nil
+	a.settleIf(f.pool)
 }
 
-// settleIf tells drains when nothing is in flight any more, or not on u, which a
+// settleIf tells drains when nothing is in flight any more, or not on a pool, which a
 // request has left.
-func (a *account) settleIf(u *upstream) {
-	if a.stats.InFlight == 0 || (u != nil && !u.open && u.inFlight.Load() == 0) {
+func (a *account) settleIf(p *pool) {
+	if a.stats.InFlight == 0 || (p != nil && !p.open && p.inFlight == 0) {
 		a.settle()
 	}
 }
 
 func (a *account) settle() {
-	if a.settled != nil {
-		close(a.settled)
-		a.settled = nil
+	for _, d := range a.drains {
+		d.drain.tell()
 	}
+}
+
+// flightList is a list of flights, of which each is in one list at most.
+type flightList struct{ first, last *flight }
+
+func (l *flightList) push(f *flight) {
+	f.list, f.prev, f.next = l, l.last, nil
+	if l.last == nil {
+		l.first = f
+	} else {
+		l.last.next = f
+	}
+	l.last = f
+}
+
+func (l *flightList) remove(f *flight) {
+	if f.list != l {
+		return
+	}
+	if f.prev == nil {
+		l.first = f.next
+	} else {
+		f.prev.next = f.next
+	}
+	if f.next == nil {
+		l.last = f.prev
+	} else {
+		f.next.prev = f.prev
+	}
+	f.list, f.prev, f.next = nil, nil, nil
+}
+
+// all returns the flights of the list, which may leave it meanwhile.
+func (l *flightList) all() []*flight {
+	var all []*flight
+	for f := l.first; f != nil; f = f.next {
+		all = append(all, f)
+	}
+	return all
 }

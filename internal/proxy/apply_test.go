@@ -165,22 +165,30 @@ func TestFlightsUnderApply(t *testing.T) {
 				default:
 				}
 				before := done.Load()
-				f := &flight{table: &p.table, path: "/", cancel: func(error) {}}
-				if !f.start(context.Background()) {
-					t.Error("there is no upstream")
-					return
+				f := &flight{loop: p.loops[rand.IntN(len(p.loops))], path: "/"}
+				do := func(something func()) {
+					f.loop.mu.Lock()
+					defer f.loop.mu.Unlock()
+					something()
 				}
+				do(func() {
+					if f.start() != going {
+						t.Error("there is no upstream")
+					}
+				})
 				for range rand.IntN(3) {
-					f.next(context.Background())
+					do(func() { f.again() })
 				}
 				after := begun.Load()
-				release := f.upstream.account.release
-				// Between the two may lie both tables; within one, only its
-				// release is right.
-				if before == after && release != fmt.Sprintf("r%d", before%2+1) && len(f.left) == 0 {
-					t.Errorf("table %d led to %s", before, release)
-				}
-				f.end(answered, 200, 1)
+				do(func() {
+					release := f.account.release
+					// Between the two may lie both tables; within one, only its
+					// release is right.
+					if before == after && release != fmt.Sprintf("r%d", before%2+1) && len(f.left) == 0 {
+						t.Errorf("table %d led to %s", before, release)
+					}
+					f.end(answered, 200, 1)
+				})
 			}
 		})
 	}
@@ -339,10 +347,10 @@ func TestDrainEndsWithContext(t *testing.T) {
 		ended <- err
 	}()
 	eventually(t, "the drain waits", func() bool {
-		a := p.registry.accounts[accountKey{"web", "r1"}]
-		a.mu.Lock()
-		defer a.mu.Unlock()
-		return a.settled != nil
+		l := p.loops[0]
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		return len(l.registry.accounts[accountKey{"web", "r1"}].drains) == 1
 	})
 	p.apply(3, web(rel("r1", 100, up)))
 	if err := await(t, "the drain ends", ended); err == nil || !strings.Contains(err.Error(), "gets requests") {
@@ -367,23 +375,18 @@ func TestDrainInBubble(t *testing.T) {
 			t.Errorf("a release that never was: %+v, %v", r, err)
 		}
 		apply(1, 100)
-		flights := make([]*flight, 3)
+		flights := make([]*flown, 3)
 		for i := range flights {
-			ctx, cancel := context.WithCancelCause(t.Context())
-			flights[i] = &flight{table: &p.table, path: "/", cancel: cancel}
-			flights[i].start(ctx)
-			go func() {
-				<-ctx.Done()
-				if errors.Is(context.Cause(ctx), errCut) {
-					flights[i].end(cut, 0, 0)
-				}
-			}()
+			f := &flown{flight: flight{loop: p.loops[i%len(p.loops)], path: "/"}}
+			f.owner = f
+			f.wasCut = func() { f.end(cut, 0, 0) }
+			f.loop.do(func() { f.resume(f.start()) })
+			flights[i] = f
 		}
 		apply(2, 0)
 		go func() {
 			time.Sleep(10 * time.Second)
-			flights[0].end(answered, 200, time.Second)
-			flights[0].cancel(nil)
+			flights[0].land()
 		}()
 		r, err := p.Drain(t.Context(), "web", "r1", 30*time.Second)
 		want := DrainResult{InFlight: 3, Finished: 1, Cut: 2, Waited: 30 * time.Second}

@@ -55,26 +55,27 @@ func (s *service) chooseByWeight(left []*account, random func(n int) int) *relea
 	return nil
 }
 
-// choose picks the upstream for the next attempt, given those tried before, or
-// nil when there is none left. It takes one that is healthy; if no untried one is,
+// choose picks the pool of the upstream for the next attempt, given those tried before,
+// or nil when there is none left. It takes one that is healthy; if no untried one is,
 // any that is untried, since to try is better than to refuse; and a release's only
 // upstream a second time.
-func (r *release) choose(tried []*upstream, random func(n int) int) *upstream {
-	if len(r.upstreams) == 1 && len(tried) == 1 && tried[0] == r.upstreams[0] {
-		return r.upstreams[0]
+func (r *release) choose(tried []*pool, random func(n int) int) *pool {
+	if len(r.pools) == 1 && len(tried) == 1 && tried[0] == r.pools[0] {
+		return r.pools[0]
 	}
-	if u := leastOfTwo(r.upstreams, tried, true, random); u != nil {
+	if u := leastOfTwo(r.pools, tried, true, random); u != nil {
 		return u
 	}
-	return leastOfTwo(r.upstreams, tried, false, random)
+	return leastOfTwo(r.pools, tried, false, random)
 }
 
 // leastOfTwo draws two upstreams at random and returns the one with less in
 // flight: the power of two choices (Mitzenmacher, 1996), which balances almost as
-// well as the least of all and doesn't send everybody to the same one.
-func leastOfTwo(all, tried []*upstream, healthy bool, random func(n int) int) *upstream {
-	eligible := func(u *upstream) bool {
-		return (!healthy || u.condition.healthy.Load()) && !slices.Contains(tried, u)
+// well as the least of all and doesn't send everybody to the same one. What other loops
+// have in flight doesn't count: each balances its own.
+func leastOfTwo(all, tried []*pool, healthy bool, random func(n int) int) *pool {
+	eligible := func(u *pool) bool {
+		return (!healthy || u.upstream.condition.healthy.Load()) && !slices.Contains(tried, u)
 	}
 	n := 0
 	for _, u := range all {
@@ -91,7 +92,7 @@ func leastOfTwo(all, tried []*upstream, healthy bool, random func(n int) int) *u
 		second = (first + 1 + random(n-1)) % n
 	}
 	// Health may change meanwhile, so that there are fewer now.
-	var a, b *upstream
+	var a, b *pool
 	i := 0
 	for _, u := range all {
 		if !eligible(u) {
@@ -105,7 +106,7 @@ func leastOfTwo(all, tried []*upstream, healthy bool, random func(n int) int) *u
 		}
 		i++
 	}
-	if a == nil || (b != nil && b.inFlight.Load() < a.inFlight.Load()) {
+	if a == nil || (b != nil && b.inFlight < a.inFlight) {
 		return b
 	}
 	return a

@@ -49,12 +49,12 @@ func TestSplitIsBinomial(t *testing.T) {
 	}{{"each request", nil}, {"clients by cookie", &Sticky{Cookie: "segue"}}, {"clients by header", &Sticky{Header: "X-User"}}} {
 		s := canary(share, at("127.0.0.1:1"), at("127.0.0.1:2"))
 		s.Sticky = c.sticky
-		svc := s.compile(1, newRegistry())
+		svc := s.compile(newTestRegistry())
 		random := rand.New(rand.NewPCG(1, 2))
 		got := 0
 		for range n {
 			client := fmt.Sprintf("%016x%016x", random.Uint64(), random.Uint64())
-			f := &flight{header: http.Header{"X-User": {client}, "Cookie": {"segue=" + tokenOf(client)}}}
+			f := &flight{head: headOf(http.Header{"X-User": {client}, "Cookie": {"segue=" + tokenOf(client)}})}
 			if svc.chooseFor(f, random.IntN).id == "r2" {
 				got++
 			}
@@ -87,16 +87,16 @@ func binomialInterval(n int, p, confidence float64) (low, high int) {
 func TestChooseUpstream(t *testing.T) {
 	r := &release{}
 	for i := range 4 {
-		u := newUpstream(&account{}, Upstream{ID: fmt.Sprint(i)})
-		r.upstreams = append(r.upstreams, u)
+		u := newUpstream(upstreamKey{Upstream: Upstream{ID: fmt.Sprint(i)}})
+		r.pools = append(r.pools, &pool{upstream: u})
 	}
-	u := r.upstreams
-	u[0].inFlight.Store(10)
-	chosen := func(tried ...*upstream) map[string]int {
+	u := r.pools
+	u[0].inFlight = 10
+	chosen := func(tried ...*pool) map[string]int {
 		counts := make(map[string]int)
 		for range 6000 {
 			if u := r.choose(tried, rand.IntN); u != nil {
-				counts[u.id]++
+				counts[u.upstream.id]++
 			}
 		}
 		return counts
@@ -106,7 +106,7 @@ func TestChooseUpstream(t *testing.T) {
 	if c := chosen(); c["0"] != 0 || c["1"] < 1500 || c["2"] < 1500 || c["3"] < 1500 {
 		t.Errorf("chosen: %v", c)
 	}
-	u[1].condition.healthy.Store(false)
+	u[1].upstream.condition.healthy.Store(false)
 	if c := chosen(); c["1"] != 0 || c["2"] == 0 {
 		t.Errorf("with 1 ejected: %v", c)
 	}
@@ -121,12 +121,12 @@ func TestChooseUpstream(t *testing.T) {
 		t.Errorf("with all tried: %v", c)
 	}
 	for _, up := range u {
-		up.condition.healthy.Store(false)
+		up.upstream.condition.healthy.Store(false)
 	}
 	if c := chosen(); len(c) == 0 {
 		t.Error("with all ejected none is tried")
 	}
-	r.upstreams = u[:1]
+	r.pools = u[:1]
 	if c := chosen(u[0]); c["0"] != 6000 {
 		t.Error("the only one isn't tried again")
 	}
@@ -137,7 +137,7 @@ func TestChooseUpstream(t *testing.T) {
 
 // BenchmarkChoose is what rules cost a request: nothing where a service has none.
 func BenchmarkChoose(b *testing.B) {
-	header := http.Header{"X-User": {"somebody"}, "Cookie": {"a=b; segue=" + tokenOf("somebody")}}
+	head := headOf(http.Header{"X-User": {"somebody"}, "Cookie": {"a=b; segue=" + tokenOf("somebody")}})
 	for _, c := range []struct {
 		name   string
 		change func(*Service)
@@ -158,9 +158,9 @@ func BenchmarkChoose(b *testing.B) {
 			b.ReportAllocs()
 			f := &flight{}
 			for b.Loop() {
-				f.table, f.path, f.header = &p.table, "/", header
-				f.tried = f.tried[:0]
-				if !f.start(b.Context()) {
+				f.reset()
+				f.loop, f.path, f.head = p.loops[0], "/", head
+				if f.start() != going {
 					b.Fatal("there is no upstream")
 				}
 				f.end(answered, 200, 1)
@@ -168,3 +168,5 @@ func BenchmarkChoose(b *testing.B) {
 		})
 	}
 }
+
+func newTestRegistry() *registry { return newRegistry(nil, newShared()) }

@@ -4,7 +4,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"net"
 	"slices"
 	"strings"
 	"time"
@@ -12,20 +11,16 @@ import (
 	"github.com/segue-deploy/segue/internal/health"
 )
 
-// compiled is a table as requests use it. It is immutable; what changes while it
-// is in force, counts and health, is behind its pointers and outlives it.
+// compiled is a table as the requests of one loop use it. It is immutable; what changes
+// while it is in force, counts and health, is behind its pointers and outlives it.
 type compiled struct {
-	version  uint64
 	routes   routes
 	services []*service
-	// content is the table's JSON form, to know it again.
-	content string
+	byName   map[string]*service
 }
 
 type service struct {
-	name string
-	// version is that of the table.
-	version  uint64
+	name     string
 	releases []*release
 	// nobody counts requests that end before a release is chosen.
 	nobody *account
@@ -45,7 +40,7 @@ type release struct {
 	// fallback, and held when they are held.
 	gets, held bool
 	account    *account
-	upstreams  []*upstream
+	pools      []*pool
 	check      *health.Check
 }
 
@@ -54,12 +49,15 @@ func (c *compiled) service(name string) *service {
 	if c == nil {
 		return nil
 	}
-	for _, s := range c.services {
-		if s.name == name {
-			return s
-		}
+	return c.byName[name]
+}
+
+// find returns the service that takes requests for a host and a decoded path, or nil.
+func (c *compiled) find(host, path string) *service {
+	if c == nil {
+		return nil
 	}
-	return nil
+	return c.routes.find(host, path)
 }
 
 // release returns the release of an ID, or nil; s may be nil.
@@ -75,15 +73,15 @@ func (s *service) release(id string) *release {
 	return nil
 }
 
-// upstreams calls yield for every upstream of the table.
-func (c *compiled) upstreams(yield func(*release, *upstream) bool) {
+// pools calls yield for the pool of every upstream of the table.
+func (c *compiled) pools(yield func(*release, *pool) bool) {
 	if c == nil {
 		return
 	}
 	for _, s := range c.services {
 		for _, r := range s.releases {
-			for _, u := range r.upstreams {
-				if !yield(r, u) {
+			for _, p := range r.pools {
+				if !yield(r, p) {
 					return
 				}
 			}
@@ -91,20 +89,21 @@ func (c *compiled) upstreams(yield func(*release, *upstream) bool) {
 	}
 }
 
-// compile makes a valid table ready for requests, with the accounts and upstreams
-// of the registry.
-func compile(t Table, content string, reg *registry) *compiled {
-	c := &compiled{version: t.Version, content: content}
+// compile makes a valid table ready for the requests of a loop, with the accounts and
+// pools of its registry.
+func compile(t Table, reg *registry) *compiled {
+	c := &compiled{byName: make(map[string]*service, len(t.Services))}
 	for _, s := range t.Services {
-		svc := s.compile(t.Version, reg)
+		svc := s.compile(reg)
 		c.services = append(c.services, svc)
+		c.byName[svc.name] = svc
 		c.routes.addService(svc, s)
 	}
 	return c
 }
 
-func (s Service) compile(version uint64, reg *registry) *service {
-	svc := &service{name: s.Name, version: version, nobody: reg.account(s.Name, "")}
+func (s Service) compile(reg *registry) *service {
+	svc := &service{name: s.Name, nobody: reg.account(s.Name, "")}
 	for _, r := range s.Releases {
 		svc.releases = append(svc.releases, r.compile(reg, s.Name))
 	}
@@ -115,7 +114,7 @@ func (s Service) compile(version uint64, reg *registry) *service {
 		svc.mirror = newMirror(s.Mirror, candidate)
 	}
 	svc.fallback = svc.release(s.Fallback)
-	svc.hold = newHold(s.Hold, reg.waitingFor(s.Name))
+	svc.hold = newHold(s.Hold, reg.shared.waitingFor(s.Name))
 	for _, r := range svc.releases {
 		r.gets = r.weight > 0 || r == svc.fallback || (svc.match != nil && svc.match.candidate == r)
 		r.held = svc.hold != nil
@@ -130,30 +129,20 @@ func (r Release) compile(reg *registry, service string) *release {
 		rel.check = &check
 	}
 	for _, u := range r.Upstreams {
-		rel.upstreams = append(rel.upstreams, reg.upstream(rel.account, u))
+		rel.pools = append(rel.pools, reg.pool(rel.account, u))
 	}
 	return rel
 }
 
-// begin notes the holds that begin with c, after the table before. One that has ended
-// by itself may still be in the tables that come; it begins no more.
-func (c *compiled) begin(before *compiled) {
-	for _, s := range c.services {
-		if old := before.service(s.name); s.hold.on() && (old == nil || !old.hold.on()) {
-			s.hold.waiting.begin()
+// beginHolds notes the holds that begin with a table, after the one before. One that has
+// ended by itself may still be in the tables that come; it begins no more.
+func (s *shared) beginHolds(t Table, before *compiled) {
+	for _, svc := range t.Services {
+		if !newHold(svc.Hold, nil).on() {
+			continue
 		}
-	}
-}
-
-// end tells the requests that wait by c, which may be nil, that another table is in
-// force.
-func (c *compiled) end() {
-	if c == nil {
-		return
-	}
-	for _, s := range c.services {
-		if s.hold != nil {
-			close(s.hold.lifted)
+		if old := before.service(svc.Name); old == nil || !old.hold.on() {
+			s.waitingFor(svc.Name).begin()
 		}
 	}
 }
@@ -275,11 +264,8 @@ func validateTarget(t health.Target) error {
 		}
 		return nil
 	case "tcp":
-		_, port, err := net.SplitHostPort(t.Address)
-		if err != nil || port == "" {
-			return fmt.Errorf("its address is %q, want host:port", t.Address)
-		}
-		return nil
+		_, err := addressOf(t.Network, t.Address)
+		return err
 	}
 	return fmt.Errorf("its network is %q, want tcp or unix", t.Network)
 }

@@ -4,6 +4,7 @@ import (
 	"io"
 	"log/slog"
 	"net/netip"
+	"runtime"
 	"time"
 )
 
@@ -41,9 +42,11 @@ type Config struct {
 	// MaxHeaderBytes bounds the head of a request; a bigger one is answered
 	// 431 (64 KiB). A head of an answer may have 16 times as much.
 	MaxHeaderBytes int
-	// MaxConnections bounds the clients' open connections, give or take one for
-	// each listener but the first. Those above wait in the kernel's queue; they
-	// are neither accepted nor counted (16384).
+	// Loops is how many threads serve clients, each its own connections (one for each
+	// processor that the process may use).
+	Loops int
+	// MaxConnections bounds the clients' open connections. Those above wait in the
+	// kernel's queue; they are neither accepted nor counted (16384).
 	MaxConnections int
 	// ReplayLimit is how many bytes of a request's body are kept while it is
 	// sent, in case it must be sent again; a negative number is none (64 KiB).
@@ -80,6 +83,7 @@ func (c Config) withDefaults() Config {
 	setDefault(&c.IdleTimeout, 75*time.Second)
 	setDefault(&c.StallTimeout, time.Minute)
 	setDefault(&c.MaxHeaderBytes, 64<<10)
+	setDefault(&c.Loops, runtime.GOMAXPROCS(0))
 	setDefault(&c.MaxConnections, 16384)
 	setDefault(&c.ReplayLimit, 64<<10)
 	setDefault(&c.AccessLog.Queue, 4096)
@@ -88,7 +92,7 @@ func (c Config) withDefaults() Config {
 }
 
 // maxAnswerHead is how many bytes the head of an answer may have.
-func (c *Config) maxAnswerHead() int64 { return int64(c.MaxHeaderBytes) * 16 }
+func (c *Config) maxAnswerHead() int { return c.MaxHeaderBytes * 16 }
 
 func setDefault[T int | time.Duration](field *T, value T) {
 	if *field == 0 {

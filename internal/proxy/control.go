@@ -42,7 +42,7 @@ type controlError struct {
 }
 
 // startControl serves the control protocol on l, if there is one.
-func (p *Proxy) startControl(l net.Listener, clients []net.Listener, helpers *sync.WaitGroup, failed chan<- error) *http.Server {
+func (p *Proxy) startControl(l net.Listener, clients []net.Listener, helpers *sync.WaitGroup) *http.Server {
 	if l == nil {
 		return nil
 	}
@@ -70,7 +70,7 @@ func (p *Proxy) startControl(l net.Listener, clients []net.Listener, helpers *sy
 	}
 	helpers.Go(func() {
 		if err := server.Serve(l); !errors.Is(err, http.ErrServerClosed) {
-			failed <- fmt.Errorf("serve the control socket %s: %w", l.Addr(), err)
+			p.fail(fmt.Errorf("serve the control socket %s: %w", l.Addr(), err))
 		}
 	})
 	return server

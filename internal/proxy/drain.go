@@ -10,57 +10,75 @@ import (
 // drain is the emptying of a release, or of its upstreams that are not in the table
 // any more.
 type drain struct {
+	service, release string
+	parts            []*drainPart
+	// news, with room for one, is told when something may have changed.
+	news chan struct{}
+}
+
+// drainPart is a drain in one loop, whose lock guards it.
+type drainPart struct {
+	drain   *drain
+	loop    *loop
 	account *account
 	// whole is set when all of the release is to be emptied; otherwise only those
 	// upstreams are that were removed when the drain began.
 	whole   bool
-	removed []*upstream
-	// flights are those that there were at the beginning.
-	flights []*flight
+	removed []*pool
 	result  DrainResult
 }
 
-// drain waits until nothing is in flight where no new requests come, and cuts what
+func (d *drain) tell() {
+	select {
+	case d.news <- struct{}{}:
+	default:
+	}
+}
+
+// run waits until nothing is in flight where no new requests come, and cuts what
 // is left after the timeout. The end of ctx ends the wait and cuts nothing.
-func (a *account) drain(ctx context.Context, timeout time.Duration) (DrainResult, error) {
+func (d *drain) run(ctx context.Context, timeout time.Duration) (DrainResult, error) {
 	began := time.Now()
-	d := a.beginDrain()
+	defer d.end()
 	deadline := time.NewTimer(timeout)
 	defer deadline.Stop()
 	for {
-		settled, reopened, err := d.unsettled()
+		left, reopens, err := d.left()
 		if err != nil {
-			return d.result, err
+			return d.begun(), err
 		}
-		if settled == nil {
-			break
+		if !left {
+			return d.ended(began), nil
+		}
+		var reopened <-chan time.Time
+		if !reopens.IsZero() {
+			reopened = time.After(time.Until(reopens))
 		}
 		select {
-		case <-settled:
+		case <-d.news:
 		case <-reopened:
 		case <-deadline.C:
 			d.cut()
 		case <-ctx.Done():
-			return d.result, fmt.Errorf("drain %s %s: %w; nothing was cut", a.service, a.release, context.Cause(ctx))
+			return d.begun(), fmt.Errorf("drain %s %s: %w; nothing was cut", d.service, d.release, context.Cause(ctx))
 		}
 	}
-	return d.end(began), nil
 }
 
-// beginDrain tells the clients of WebSockets to go if the release's requests are held:
-// then everybody waits for them.
-func (a *account) beginDrain() *drain {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	d := &drain{account: a, whole: !a.gets()}
-	for f, u := range a.flights {
-		if !d.whole && u != nil && !u.open && !slices.Contains(d.removed, u) {
-			d.removed = append(d.removed, u)
+// begin notes what is in flight. It tells the clients of WebSockets to go if the
+// release's requests are held: then everybody waits for them.
+func (d *drainPart) begin() {
+	a := d.account
+	d.whole = !a.gets()
+	a.drains = append(a.drains, d)
+	for f := a.flights.first; f != nil; f = f.next {
+		if p := f.pool; !d.whole && p != nil && !p.open && !slices.Contains(d.removed, p) {
+			d.removed = append(d.removed, p)
 		}
-		if !d.empties(u) {
+		if !d.empties(f) {
 			continue
 		}
-		d.flights = append(d.flights, f)
+		f.drains = append(f.drains, d)
 		d.result.InFlight++
 		if f.upgraded {
 			d.result.Upgraded++
@@ -69,68 +87,76 @@ func (a *account) beginDrain() *drain {
 			}
 		}
 	}
-	return d
 }
 
-// gets reports whether the release gets new requests. The lock is held.
+// gets reports whether the release gets new requests.
 func (a *account) gets() bool { return a.open && !time.Now().Before(a.heldUntil) }
 
-// empties reports whether the drain is about what is in flight on u. An upstream
-// that is removed later is not: its requests would have no deadline here.
-func (d *drain) empties(u *upstream) bool { return d.whole || slices.Contains(d.removed, u) }
+// empties reports whether the drain is about a request. An upstream that is removed
+// later is not: its requests would have no deadline here.
+func (d *drainPart) empties(f *flight) bool { return d.whole || slices.Contains(d.removed, f.pool) }
 
-// unsettled returns a channel that is closed when there is something new, and nil
-// when nothing is in flight. reopened, if not nil, is told when the hold ends that
-// keeps requests away.
-func (d *drain) unsettled() (settled <-chan struct{}, reopened <-chan time.Time, err error) {
-	a := d.account
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	if d.whole && a.gets() {
-		return nil, nil, fmt.Errorf("drain %s %s: the release gets requests again; put a table in force first that gives it the weight 0, or holds them", a.service, a.release)
-	}
-	if !d.left() {
-		return nil, nil, nil
-	}
-	if a.settled == nil {
-		a.settled = make(chan struct{})
-	}
-	if d.whole && a.open {
-		reopened = time.After(time.Until(a.heldUntil))
-	}
-	return a.settled, reopened, nil
-}
-
-// left reports whether anything is left in flight. The lock is held.
-func (d *drain) left() bool {
-	for _, u := range d.account.flights {
-		if d.empties(u) {
-			return true
+// left reports whether anything is left in flight. reopens, if not zero, is when the
+// hold ends that keeps requests away.
+func (d *drain) left() (left bool, reopens time.Time, err error) {
+	for _, part := range d.parts {
+		part.loop.mu.Lock()
+		a := part.account
+		again := part.whole && a.gets()
+		for f := a.flights.first; f != nil && !left; f = f.next {
+			left = part.empties(f)
+		}
+		if part.whole && a.open {
+			reopens = a.heldUntil
+		}
+		part.loop.mu.Unlock()
+		if again {
+			return false, reopens, fmt.Errorf("drain %s %s: the release gets requests again; put a table in force first that gives it the weight 0, or holds them", d.service, d.release)
 		}
 	}
-	return false
+	return left, reopens, nil
 }
 
 // cut breaks off every request that is left. They count themselves out.
 func (d *drain) cut() {
-	d.account.mu.Lock()
-	defer d.account.mu.Unlock()
-	for f, u := range d.account.flights {
-		if d.empties(u) {
-			f.cancel(errCut)
-		}
+	for _, part := range d.parts {
+		part.loop.do(func() {
+			for _, f := range part.account.flights.all() {
+				if part.empties(f) && f.list != nil {
+					f.owner.cut()
+				}
+			}
+		})
 	}
 }
 
-func (d *drain) end(began time.Time) DrainResult {
-	d.account.mu.Lock()
-	defer d.account.mu.Unlock()
-	for _, f := range d.flights {
-		if f.cutAt.Load() == d.account {
-			d.result.Cut++
-		}
+// begun sums up what was in flight at the beginning, and what was cut of it by now.
+func (d *drain) begun() DrainResult {
+	var sum DrainResult
+	for _, part := range d.parts {
+		part.loop.mu.Lock()
+		sum.InFlight += part.result.InFlight
+		sum.Upgraded += part.result.Upgraded
+		sum.Cut += part.result.Cut
+		part.loop.mu.Unlock()
 	}
-	d.result.Finished = d.result.InFlight - d.result.Cut
-	d.result.Waited = time.Since(began)
-	return d.result
+	return sum
+}
+
+// ended sums up what came of it when nothing is left.
+func (d *drain) ended(began time.Time) DrainResult {
+	sum := d.begun()
+	sum.Finished = sum.InFlight - sum.Cut
+	sum.Waited = time.Since(began)
+	return sum
+}
+
+// end has nothing lead to the drain any more.
+func (d *drain) end() {
+	for _, part := range d.parts {
+		part.loop.mu.Lock()
+		a := part.account
+		a.drains = slices.DeleteFunc(a.drains, func(other *drainPart) bool { return other == part })
+		part.loop.mu.Unlock()
+	}
 }

@@ -1,7 +1,6 @@
 package proxy
 
 import (
-	"errors"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -36,13 +35,7 @@ func (b *bubble) wantDrained(d *draining, want DrainResult) {
 // cuttable ends a flight when it is cut.
 func (b *bubble) cuttable() *flown {
 	f := b.fly()
-	cancel := f.flight.cancel
-	f.flight.cancel = func(err error) {
-		cancel(err)
-		if errors.Is(err, errCut) {
-			go f.end(cut, 0, 0)
-		}
-	}
+	f.wasCut = func() { f.end(cut, 0, 0) }
 	return f
 }
 
@@ -60,7 +53,7 @@ func TestDrainOfRemovedUpstreams(t *testing.T) {
 		on := make(map[string]*flown)
 		for len(on) < 3 {
 			f := b.cuttable()
-			id := f.upstream.id
+			id := f.pool.upstream.id
 			if on[id] != nil {
 				f.land()
 				continue
@@ -73,7 +66,7 @@ func TestDrainOfRemovedUpstreams(t *testing.T) {
 		on := onEach(b)
 		b.apply(without(1))
 		d := b.drain("r1", time.Minute)
-		time.Sleep(time.Second)
+		b.pass(time.Second)
 		on["web-r1-2"].land()
 		synctest.Wait()
 		if d.done {
@@ -87,7 +80,7 @@ func TestDrainOfRemovedUpstreams(t *testing.T) {
 		on := onEach(b)
 		b.apply(without(2))
 		d := b.drain("r1", time.Minute)
-		time.Sleep(time.Minute)
+		b.pass(time.Minute)
 		b.wantDrained(d, DrainResult{InFlight: 2, Cut: 2, Waited: time.Minute})
 		if got := statsOf(b.stats(), "web", "r1"); got.InFlight != 1 || got.Failed.Cut != 2 {
 			t.Errorf("counted %+v", got)
@@ -99,8 +92,8 @@ func TestDrainOfRemovedUpstreams(t *testing.T) {
 		b.apply(without(1))
 		d := b.drain("r1", time.Minute)
 		f := on["web-r1-1"]
-		if !f.next(b.t.Context()) || f.upstream.id == "web-r1-1" {
-			t.Errorf("the next attempt goes to %+v", f.upstream)
+		if f.again() != going || f.pool.upstream.id == "web-r1-1" {
+			t.Errorf("the next attempt goes to %+v", f.pool)
 		}
 		b.wantDrained(d, DrainResult{InFlight: 1, Finished: 1})
 		for _, f := range on {
@@ -112,12 +105,12 @@ func TestDrainOfRemovedUpstreams(t *testing.T) {
 		on := onEach(b)
 		b.apply(without(1))
 		d := b.drain("r1", time.Minute)
-		time.Sleep(time.Minute - 1)
+		b.pass(time.Minute - 1)
 		b.apply(without(2))
 		later := b.drain("r1", time.Minute)
-		time.Sleep(time.Nanosecond)
+		b.pass(time.Nanosecond)
 		b.wantDrained(d, DrainResult{InFlight: 1, Cut: 1, Waited: time.Minute})
-		time.Sleep(time.Minute - 1)
+		b.pass(time.Minute - 1)
 		b.wantDrained(later, DrainResult{InFlight: 2, Cut: 2, Waited: time.Minute})
 		on["web-r1-3"].land()
 	})
@@ -147,7 +140,7 @@ func TestDrainOfHeldRelease(t *testing.T) {
 		b.apply(holding(stableOnly()))
 		waiting := b.fly()
 		d := b.drain("r1", time.Minute)
-		time.Sleep(3 * time.Second)
+		b.pass(3 * time.Second)
 		if d.done {
 			t.Error("the drain ends before its request")
 		}
@@ -163,14 +156,14 @@ func TestDrainOfHeldRelease(t *testing.T) {
 		b.cuttable()
 		b.apply(holding(stableOnly()))
 		d := b.drain("r1", 5*time.Second)
-		time.Sleep(5 * time.Second)
+		b.pass(5 * time.Second)
 		b.wantDrained(d, DrainResult{InFlight: 2, Cut: 2, Waited: 5 * time.Second})
 		if got := statsOf(b.stats(), "web", "r1"); got.Failed.Cut != 2 {
 			t.Errorf("counted %+v", got)
 		}
 	})
 	for name, reopen := range map[string]func(b *bubble){
-		"the hold ends by itself": func(*bubble) { time.Sleep(10 * time.Second) },
+		"the hold ends by itself": func(b *bubble) { b.pass(10 * time.Second) },
 		"a table ends the hold":   func(b *bubble) { b.apply(stableOnly()) },
 	} {
 		inBubble(t, name, func(b *bubble) {
@@ -193,10 +186,10 @@ func TestDrainOfHeldRelease(t *testing.T) {
 		other := b.cuttable()
 		b.apply(shifted())
 		d := b.drain("r1", time.Minute)
-		if !f.next(b.t.Context()) || f.account.release != "r2" {
+		if f.again() != going || f.account.release != "r2" {
 			t.Errorf("it goes on at %+v", f.account)
 		}
-		f.end(cut, 0, 0)
+		f.loop.do(func() { f.end(cut, 0, 0) })
 		other.land()
 		b.wantDrained(d, DrainResult{InFlight: 2, Finished: 2})
 	})

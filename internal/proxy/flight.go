@@ -1,12 +1,10 @@
 package proxy
 
 import (
-	"context"
-	"errors"
 	"math/rand/v2"
-	"net/http"
-	"sync/atomic"
 	"time"
+
+	"github.com/segue-deploy/segue/internal/proxy/h1"
 )
 
 // maxAttempts is how often one release is tried, maxReroutes how often a request
@@ -16,37 +14,35 @@ const (
 	maxReroutes = 3
 )
 
-// errCut is the cause of a context that ends because a drain or the proxy's end is
-// at its deadline.
-var errCut = errors.New("cut at the deadline of a drain")
-
 // flight is the way of one request through tables, releases and upstreams, and
 // what is counted of it. It knows no protocol: whatever reads requests and writes
 // answers calls start, next for every further attempt, and end once.
+//
+// The lock of its loop is held whenever something here is called, so that what is
+// chosen by the table in force is counted in by it, too.
 type flight struct {
-	table      *atomic.Pointer[compiled]
-	host, path string
-	// query and header are looked at by the rules that say more than weights do;
-	// query is as it came, without the question mark.
-	query  string
-	header http.Header
-	// cancel breaks the request off.
-	cancel context.CancelCauseFunc
-	// peer may be nil.
-	peer peer
+	loop  *loop
+	owner owner
+	// host and path, whose escapes are decoded, lead to a service. query and head, which
+	// may be nil, are looked at by the rules that say more than weights do; query is as
+	// it came, without the question mark.
+	host, path, query string
+	head              *h1.Head
 
 	service *service
 	// account counts the request now; nil before a release has taken it, and
-	// after end.
-	account  *account
-	upstream *upstream
-	// upgraded changes under the account's lock. goAway is set before it and tells the
-	// client to go, where the protocol has a way; nil is not at all.
+	// after end. pool is the upstream's; nil when the release had none.
+	account *account
+	pool    *pool
+	// list is the list of the account, or of the loop while it waits.
+	list       *flightList
+	prev, next *flight
+	// drains are those that began while the request was in flight where they wait.
+	drains []*drainPart
+	// upgraded is for the account. goAway tells the client of an upgraded connection to
+	// go, where the protocol has a way; nil is not at all.
 	upgraded bool
 	goAway   func()
-	// cutAt is the account at which the request was cut, for the drain of another
-	// that it has left.
-	cutAt atomic.Pointer[account]
 	// why is the outcome of a request that found no upstream.
 	why outcome
 
@@ -58,26 +54,77 @@ type flight struct {
 	// name under which its answer sets that; empty is not at all.
 	token, cookie string
 
-	// tried are the upstreams of this release that were tried, left the
-	// releases that had none for it, attempts the attempts at all releases.
-	tried    []*upstream
+	// tried are the pools of this release that were tried, left the releases that had
+	// none for it, attempts the attempts at all releases.
+	tried    []*pool
 	left     []*account
 	attempts int
 }
 
-// start finds the request an upstream, after its time in a hold. Without one, service
-// tells whether the request had a service at all.
-func (f *flight) start(ctx context.Context) bool {
-	if !f.enter(ctx) {
-		return false
-	}
-	return f.upstream != nil || f.reroute(ctx)
+// owner is what a flight belongs to.
+type owner interface {
+	// resume is called when a wait has ended, with what has come of it.
+	resume(v verdict)
+	// cut breaks the request off at the deadline of a drain. The owner ends the flight,
+	// at once or soon.
+	cut()
 }
 
-// next finds the request an upstream for another attempt: of the same release, and
+// verdict is what comes of the search for an upstream.
+type verdict int
+
+const (
+	// nobody: there is none, and the request is to be ended with the flight's outcome.
+	// Its service tells whether it had one at all.
+	nobody verdict = iota
+	// going: the request is counted in, on its way to the flight's pool.
+	going
+	// waiting: the request waits in a hold; its owner is told when that ends.
+	waits
+)
+
+// reset makes ready for another request.
+func (f *flight) reset() {
+	clear(f.tried)
+	clear(f.left)
+	clear(f.drains)
+	*f = flight{loop: f.loop, owner: f.owner, tried: f.tried[:0], left: f.left[:0], drains: f.drains[:0]}
+}
+
+// start finds the request an upstream, perhaps after a time in a hold.
+func (f *flight) start() verdict { return f.land(f.enter()) }
+
+// again finds the request an upstream for another attempt: of the same release, and
 // when that has none left, of another.
-func (f *flight) next(ctx context.Context) bool {
-	return f.again() || f.reroute(ctx)
+func (f *flight) again() verdict {
+	if f.sameRelease() {
+		return going
+	}
+	if len(f.left) >= maxReroutes {
+		return nobody
+	}
+	f.left = append(f.left, f.account)
+	return f.land(f.enter())
+}
+
+// land goes on from release to release until one has an upstream. When there is none,
+// the request stays where it is, to be counted there.
+func (f *flight) land(v verdict) verdict {
+	for v == going && f.pool == nil {
+		if len(f.left) >= maxReroutes {
+			return nobody
+		}
+		f.left = append(f.left, f.account)
+		service := f.service
+		v = f.enter()
+		if v == nobody && f.account != nil {
+			f.service = service
+		}
+	}
+	if v == going && f.attempts > 1 {
+		f.account.stats.Retried++
+	}
+	return v
 }
 
 // outcome is what a request that found no upstream counts as: o, which is what came
@@ -95,41 +142,30 @@ func (f *flight) end(o outcome, status int, latency time.Duration) {
 		f.service.nobody.refuse(o)
 		return
 	}
-	f.account.end(f, f.upstream, o, status, latency)
-	f.account = nil
+	f.account.end(f, o, status, latency)
 }
 
 // enter chooses by the table in force and counts the request in, and out where it
-// was before. A release refuses when a newer table is in force already, so that this
-// ends.
-func (f *flight) enter(ctx context.Context) bool {
-	for {
-		s := f.table.Load().routes.find(f.host, f.path)
-		if s != nil && s.hold.on() {
-			f.service = s
-			if !f.await(ctx, s.hold) {
-				return false
-			}
-			continue
-		}
-		r := f.choose(s)
-		if r == nil {
-			f.letGo()
-			return false
-		}
-		u := r.choose(nil, rand.IntN)
-		if !r.account.enter(f, u, s.version) {
-			continue
-		}
-		f.letGo()
-		if f.account != nil {
-			f.account.leave(f, f.upstream)
-		}
-		f.account = r.account
-		f.tried = f.tried[:0]
-		f.use(u)
-		return true
+// was before.
+func (f *flight) enter() verdict {
+	s := f.loop.table.find(f.host, f.path)
+	if s != nil && s.hold.on() {
+		f.service = s
+		return f.await(s.hold)
 	}
+	r := f.choose(s)
+	f.letGo()
+	if r == nil {
+		return nobody
+	}
+	if f.account != nil {
+		f.account.leave(f)
+	}
+	f.tried = f.tried[:0]
+	p := r.choose(nil, rand.IntN)
+	r.account.enter(f, p)
+	f.use(p)
+	return going
 }
 
 // choose picks the release, or nil. One whose service is gone since it came has no
@@ -143,54 +179,29 @@ func (f *flight) choose(s *service) *release {
 	return s.chooseFor(f, rand.IntN)
 }
 
-// again takes another upstream of the same release, as the table in force has it.
+// sameRelease takes another upstream of the same release, as the table in force has it.
 // A hold doesn't matter to it: the request is in flight.
-func (f *flight) again() bool {
-	for len(f.tried) < maxAttempts {
-		s := f.table.Load().service(f.service.name)
-		r := s.release(f.account.release)
-		if r == nil || (r.weight == 0 && r != s.fallback && !s.match.chooses(r, f)) {
-			return false
-		}
-		u := r.choose(f.tried, rand.IntN)
-		if u == nil {
-			return false
-		}
-		if f.account.move(f, f.upstream, u, s.version) {
-			f.use(u)
-			return true
-		}
+func (f *flight) sameRelease() bool {
+	if len(f.tried) >= maxAttempts {
+		return false
 	}
-	return false
+	s := f.loop.table.service(f.service.name)
+	r := s.release(f.account.release)
+	if r == nil || (r.weight == 0 && r != s.fallback && !s.match.chooses(r, f)) {
+		return false
+	}
+	p := r.choose(f.tried, rand.IntN)
+	if p == nil {
+		return false
+	}
+	f.account.move(f, p)
+	f.use(p)
+	return true
 }
 
-// reroute goes on to another release that has an upstream. When there is none, the
-// request stays where it is, to be counted there.
-func (f *flight) reroute(ctx context.Context) bool {
-	for len(f.left) < maxReroutes {
-		service := f.service
-		f.left = append(f.left, f.account)
-		if !f.enter(ctx) {
-			if f.account != nil {
-				f.service = service
-			}
-			return false
-		}
-		if f.upstream == nil {
-			continue
-		}
-		if f.attempts > 1 {
-			f.account.retried()
-		}
-		return true
-	}
-	return false
-}
-
-func (f *flight) use(u *upstream) {
-	f.upstream = u
-	if u != nil {
-		f.tried = append(f.tried, u)
+func (f *flight) use(p *pool) {
+	if p != nil {
+		f.tried = append(f.tried, p)
 		f.attempts++
 	}
 }

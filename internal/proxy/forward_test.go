@@ -251,7 +251,7 @@ func TestTrailers(t *testing.T) {
 	}
 }
 
-// Framing that two servers might read in two ways goes out in one.
+// Framing that two servers might read in two ways is refused, or goes out in one.
 func TestAmbiguousFraming(t *testing.T) {
 	f := faked(t, func(_ int64, c *fakeConn) {
 		req := c.head()
@@ -259,7 +259,11 @@ func TestAmbiguousFraming(t *testing.T) {
 		c.say(ok(fmt.Sprintf("%s|%v|%s|%v", req.Header.Get("Content-Length"), req.TransferEncoding, body, req.Trailer)))
 	})
 	p := start(t, Config{}, web(rel("r1", 100, f.Upstream)))
-	_, r := p.raw("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n" +
+	_, refused := p.raw("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n")
+	if resp, err := http.ReadResponse(refused, nil); err != nil || resp.StatusCode != 400 || !resp.Close {
+		t.Errorf("both kinds of framing: %v, %v", resp, err)
+	}
+	_, r := p.raw("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n" +
 		"5;ext=1\r\nhello\r\n0\r\nX-Fine: 1\r\nHost: evil\r\nX-Forwarded-For: 6.6.6.6\r\nContent-Length: 9\r\n\r\n")
 	resp, err := http.ReadResponse(r, nil)
 	if err != nil {

@@ -1,12 +1,15 @@
 package proxy
 
 import (
-	"fmt"
+	"encoding/binary"
+	"encoding/hex"
 	"math/rand/v2"
 	"net/http"
-	"slices"
 	"strconv"
 	"strings"
+	"time"
+
+	"github.com/segue-deploy/segue/internal/proxy/h1"
 )
 
 const (
@@ -16,17 +19,9 @@ const (
 	mirrorHeader = "Segue-Mirror"
 	// maxRequestID bounds a request ID from a trusted proxy, in bytes.
 	maxRequestID = 128
+	// idLength is the length of a new ID.
+	idLength = 32
 )
-
-// hopByHop are the fields that belong to one connection (RFC 9110 section 7.6.1),
-// and those of a forward proxy, which this one isn't. Framing is in there, too: it
-// is written anew.
-func hopByHop() [10]string {
-	return [...]string{
-		"Connection", "Keep-Alive", "Proxy-Connection", "Proxy-Authenticate", "Proxy-Authorization",
-		"Te", "Trailer", "Transfer-Encoding", "Upgrade", "Http2-Settings",
-	}
-}
 
 // origin is where a request comes from, as the upstream is told.
 type origin struct {
@@ -37,174 +32,221 @@ type origin struct {
 	proto   string
 }
 
-// removeHopByHop removes the fields for one connection, and those that Connection
-// names.
-func removeHopByHop(h http.Header) {
-	for _, v := range h["Connection"] {
-		for name := range strings.SplitSeq(v, ",") {
-			if name = strings.TrimSpace(name); name != "" {
-				delete(h, http.CanonicalHeaderKey(name))
-			}
-		}
-	}
-	for _, name := range hopByHop() {
-		delete(h, name)
-	}
+// newID returns 128 random bits in hexadecimal.
+func newID() string { return string(appendID(nil)) }
+
+func appendID(dst []byte) []byte {
+	var b [idLength / 2]byte
+	binary.NativeEndian.PutUint64(b[:], rand.Uint64())
+	binary.NativeEndian.PutUint64(b[8:], rand.Uint64())
+	return hex.AppendEncode(dst, b[:])
 }
 
-// upgradeOf returns the protocol that a message wants to change to, or "".
-func upgradeOf(h http.Header) string {
-	if !hasToken(h["Connection"], "upgrade") {
-		return ""
-	}
-	return h.Get("Upgrade")
-}
-
-// hasToken reports whether a list of tokens has one, in any case.
-func hasToken(values []string, token string) bool {
-	for _, v := range values {
-		for t := range strings.SplitSeq(v, ",") {
-			if strings.EqualFold(strings.TrimSpace(t), token) {
-				return true
-			}
-		}
-	}
-	return false
-}
-
-// setForwarded makes the fields say where the request comes from. What an
-// untrusted client said of it itself goes away, however it was written: many
-// servers take X_Forwarded_For for X-Forwarded-For.
-func setForwarded(h http.Header, o origin, host string) {
-	if !o.trusted {
-		for name := range h {
-			if claimsOrigin(name) {
-				delete(h, name)
-			}
-		}
-	}
-	if o.ip != "" {
-		chain := append(slices.Clone(h["X-Forwarded-For"]), o.ip)
-		h["X-Forwarded-For"] = []string{strings.Join(chain, ", ")}
-	}
-	if len(h["X-Forwarded-Proto"]) == 0 {
-		h["X-Forwarded-Proto"] = []string{o.proto}
-	}
-	if len(h["X-Forwarded-Host"]) == 0 && host != "" {
-		h["X-Forwarded-Host"] = []string{host}
-	}
-}
-
-// claimsOrigin reports whether a field is one by which proxies tell where a
-// request comes from, or that it is a copy.
-func claimsOrigin(name string) bool {
-	const prefix = "X-Forwarded-"
-	if len(name) < len("Forwarded") || (name[0] != 'X' && name[0] != 'F' && name[0] != 'S') {
-		return false
-	}
-	if strings.IndexByte(name, '_') >= 0 {
-		name = http.CanonicalHeaderKey(strings.ReplaceAll(name, "_", "-"))
-	}
-	return name == "Forwarded" || name == "X-Real-Ip" || name == mirrorHeader || strings.HasPrefix(name, prefix)
-}
-
-// requestID returns the ID for a request: a trusted client's own, or a new one of
-// 128 random bits in hexadecimal.
-func requestID(h http.Header, o origin) string {
-	if own := h.Get(requestIDHeader); o.trusted && own != "" && len(own) <= maxRequestID {
+// requestID is the ID of the request: a trusted client's own, or a new one.
+func (x *exchange) requestID() []byte {
+	if own, _ := x.request.Get(h1.RequestID); x.client.origin.trusted && len(own) > 0 && len(own) <= maxRequestID {
 		return own
 	}
-	return newID()
+	return appendID(x.newID[:0])
 }
 
-func newID() string { return fmt.Sprintf("%016x%016x", rand.Uint64(), rand.Uint64()) }
+// appendRequestHead appends the head of the request as the upstream gets it. Field lines
+// are passed on as they came, except those for one connection (RFC 9110 section 7.6.1),
+// and what an untrusted client said of where the request comes from.
+func (x *exchange) appendRequestHead(dst []byte) []byte {
+	r := &x.request
+	dst = append(dst, r.Method...)
+	dst = append(dst, ' ')
+	dst = r.AppendTarget(dst)
+	dst = append(dst, " HTTP/1.1\r\nHost: "...)
+	dst = append(dst, r.Host...)
+	dst = append(dst, '\r', '\n')
 
-// addVia notes that a message of this version came through here (RFC 9110 section
-// 7.6.3).
-func addVia(h http.Header, major, minor int) {
-	via := strconv.Itoa(major) + "." + strconv.Itoa(minor) + " segue"
-	if before := h["Via"]; len(before) > 0 {
-		via = strings.Join(before, ", ") + ", " + via
+	except := h1.KindsOf(h1.Host, h1.Connection, h1.ContentLength, h1.TransferEncoding, h1.Upgrade, h1.TE, h1.HopByHop,
+		h1.Via, h1.RequestID, h1.ForwardedFor)
+	if !x.upload.asking {
+		except |= h1.KindsOf(h1.Expect)
 	}
-	h["Via"] = []string{via}
+	if r.Body != h1.InChunks {
+		except |= h1.KindsOf(h1.Trailer)
+	}
+	if !x.client.origin.trusted {
+		except |= h1.KindsOf(h1.ForwardedHost, h1.ForwardedProto, h1.Origin, h1.Mirror)
+	}
+	dst = r.AppendLines(dst, except)
+	dst = x.appendForwarded(dst)
+	dst = appendFieldBytes(dst, requestIDHeader, x.id)
+	dst = appendVia(dst, &r.Head)
+	dst = appendFraming(dst, r)
+	switch {
+	case x.protocol != nil:
+		dst = append(dst, "Connection: Upgrade\r\n"...)
+		dst = appendFieldBytes(dst, "Upgrade", x.protocol)
+	case r.WantsTrailers:
+		dst = append(dst, "Connection: TE\r\nTE: trailers\r\n"...)
+	}
+	return append(dst, '\r', '\n')
 }
 
-// requestHead returns the head of the request as the upstream gets it, and changes
-// the request's header to that. The target is passed on as it came.
-func requestHead(r *http.Request, o origin, id, upgrade string) []byte {
-	h := r.Header
-	wantsTrailers := hasToken(h["Te"], "trailers")
-	declaresLength := len(h["Content-Length"]) > 0
-	removeHopByHop(h)
-	delete(h, "Content-Length")
-	setForwarded(h, o, r.Host)
-	h[requestIDHeader] = []string{id}
-	addVia(h, r.ProtoMajor, r.ProtoMinor)
-
-	head := make([]byte, 0, 1024)
-	head = append(head, r.Method...)
-	head = append(head, ' ')
-	head = append(head, target(r)...)
-	head = append(head, " HTTP/1.1\r\n"...)
-	head = appendField(head, "Host", r.Host)
-	for name, values := range h {
-		for _, v := range values {
-			head = appendField(head, name, v)
+// appendForwarded says where the request comes from.
+func (x *exchange) appendForwarded(dst []byte) []byte {
+	r, o := &x.request, &x.client.origin
+	if o.trusted || o.ip != "" {
+		before := len(dst)
+		dst = append(dst, "X-Forwarded-For: "...)
+		found := false
+		if o.trusted {
+			dst, found = r.AppendJoined(dst, h1.ForwardedFor)
+		}
+		if found && o.ip != "" {
+			dst = append(dst, ", "...)
+		}
+		dst = append(dst, o.ip...)
+		dst = append(dst, '\r', '\n')
+		if !found && o.ip == "" {
+			dst = dst[:before]
 		}
 	}
-	head = appendFraming(head, r, declaresLength)
+	if _, said := r.Get(h1.ForwardedProto); !said || !o.trusted {
+		dst = appendField(dst, "X-Forwarded-Proto", o.proto)
+	}
+	if _, said := r.Get(h1.ForwardedHost); (!said || !o.trusted) && len(r.Host) > 0 {
+		dst = appendFieldBytes(dst, "X-Forwarded-Host", r.Host)
+	}
+	return dst
+}
+
+// appendVia notes that a message came through here (RFC 9110 section 7.6.3).
+func appendVia(dst []byte, h *h1.Head) []byte {
+	dst = append(dst, "Via: "...)
+	dst, found := h.AppendJoined(dst, h1.Via)
+	if found {
+		dst = append(dst, ", "...)
+	}
+	dst = append(dst, '1', '.', byte('0'+h.Minor))
+	return append(dst, " segue\r\n"...)
+}
+
+// appendFraming says how long the request's body is (RFC 9112 section 6.3).
+func appendFraming(dst []byte, r *h1.Request) []byte {
 	switch {
-	case upgrade != "":
-		head = appendField(head, "Connection", "Upgrade")
-		head = appendField(head, "Upgrade", upgrade)
-	case wantsTrailers:
-		head = appendField(head, "Connection", "TE")
-		head = appendField(head, "Te", "trailers")
+	case r.Body == h1.InChunks:
+		return append(dst, "Transfer-Encoding: chunked\r\n"...)
+	case r.DeclaresLength || string(r.Method) == http.MethodPost || string(r.Method) == http.MethodPut || string(r.Method) == http.MethodPatch:
+		return appendLength(dst, r.Length)
 	}
-	return append(head, '\r', '\n')
+	return dst
 }
 
-// target is the request's target in origin form (RFC 9112 section 3.2.1), or "*".
-func target(r *http.Request) string {
-	if strings.HasPrefix(r.RequestURI, "/") || r.RequestURI == "*" {
-		return r.RequestURI
-	}
-	return r.URL.RequestURI()
+func appendLength(dst []byte, n int64) []byte {
+	dst = append(dst, "Content-Length: "...)
+	dst = strconv.AppendInt(dst, n, 10)
+	return append(dst, '\r', '\n')
 }
 
-// appendFraming says how long the body is (RFC 9112 section 6.3).
-func appendFraming(head []byte, r *http.Request, declaresLength bool) []byte {
+// appendAnswerHead appends the head of the upstream's answer as the client gets it.
+func (x *exchange) appendAnswerHead(dst []byte) []byte {
+	resp := &x.answer.head
+	dst = append(dst, "HTTP/1.1 "...)
+	dst = append(dst, resp.StatusLine()...)
+	dst = append(dst, '\r', '\n')
+	except := h1.KindsOf(h1.Connection, h1.ContentLength, h1.TransferEncoding, h1.Upgrade, h1.HopByHop, h1.TE, h1.Via, h1.RequestID)
+	chunked := x.request.Minor > 0 && (resp.Body == h1.InChunks || resp.Body == h1.UntilClose)
+	if !chunked {
+		except |= h1.KindsOf(h1.Trailer)
+	}
+	dst = resp.AppendLines(dst, except)
+	if _, dated := resp.Get(h1.Date); !dated {
+		dst = x.loop.dates.append(dst, x.loop.now) // RFC 9110 section 6.6.1
+	}
+	dst = appendFieldBytes(dst, requestIDHeader, x.id)
+	dst = appendVia(dst, &resp.Head)
+	dst = x.appendCookie(dst)
 	switch {
-	case r.ContentLength < 0:
-		head = appendField(head, "Transfer-Encoding", "chunked")
-		for name := range r.Trailer {
-			head = appendField(head, "Trailer", name)
-		}
-	case r.ContentLength > 0 || declaresLength || r.Method == http.MethodPost || r.Method == http.MethodPut || r.Method == http.MethodPatch:
-		head = appendField(head, "Content-Length", strconv.FormatInt(r.ContentLength, 10))
+	case resp.Status == http.StatusSwitchingProtocols:
+		dst = append(dst, "Connection: Upgrade\r\n"...)
+		dst = appendFieldBytes(dst, "Upgrade", x.protocol)
+		return append(dst, '\r', '\n')
+	case chunked:
+		dst = append(dst, "Transfer-Encoding: chunked\r\n"...)
+	case resp.Length >= 0 && resp.Body != h1.InChunks && resp.Status != http.StatusNoContent:
+		dst = appendLength(dst, resp.Length)
 	}
-	return head
+	dst = x.appendConnection(dst)
+	return append(dst, '\r', '\n')
 }
 
-func appendField(head []byte, name, value string) []byte {
-	head = append(head, name...)
-	head = append(head, ": "...)
-	head = append(head, value...)
-	return append(head, '\r', '\n')
+// appendConnection tells the client whether the connection goes on.
+func (x *exchange) appendConnection(dst []byte) []byte {
+	switch {
+	case x.closes:
+		return append(dst, "Connection: close\r\n"...)
+	case x.request.Minor == 0:
+		return append(dst, "Connection: keep-alive\r\n"...)
+	}
+	return dst
 }
 
-// answerHeader sets the fields of the client's answer from the upstream's.
-func answerHeader(dst http.Header, resp *http.Response, id string) {
-	removeHopByHop(resp.Header)
-	for name, values := range resp.Header {
-		dst[name] = values
+// appendInformation appends the head of an informational answer (RFC 9110 section 15.2).
+func appendInformation(dst []byte, resp *h1.Response) []byte {
+	dst = append(dst, "HTTP/1.1 "...)
+	dst = append(dst, resp.StatusLine()...)
+	dst = append(dst, '\r', '\n')
+	dst = resp.AppendLines(dst, h1.KindsOf(h1.Connection, h1.ContentLength, h1.TransferEncoding, h1.Upgrade, h1.HopByHop, h1.TE, h1.Trailer))
+	return append(dst, '\r', '\n')
+}
+
+// appendTrailer appends a trailer section, without what belongs in a head (RFC 9110
+// section 6.5.1).
+func appendTrailer(dst []byte, trailer *h1.Head) []byte {
+	dst = trailer.AppendLines(dst, ^h1.KindsOf(h1.Other, h1.Date))
+	return append(dst, '\r', '\n')
+}
+
+// appendCookie gives the client the token that was made for it, to have as long as its
+// session.
+func (x *exchange) appendCookie(dst []byte) []byte {
+	if x.flight.cookie == "" {
+		return dst
 	}
-	for name := range resp.Trailer {
-		dst["Trailer"] = append(dst["Trailer"], name)
+	c := http.Cookie{
+		Name: x.flight.cookie, Value: x.flight.token, Path: "/",
+		HttpOnly: true, SameSite: http.SameSiteLaxMode, Secure: x.cameByHTTPS(),
 	}
-	if _, has := dst["Content-Type"]; !has {
-		dst["Content-Type"] = nil // or else net/http guesses one
+	return appendField(dst, "Set-Cookie", c.String())
+}
+
+// cameByHTTPS believes trusted proxies only, the first of them, which is the one that the
+// client speaks to.
+func (x *exchange) cameByHTTPS() bool {
+	said, _ := x.request.Get(h1.ForwardedProto)
+	proto, _, _ := strings.Cut(h1.String(said), ",")
+	return x.client.origin.trusted && strings.EqualFold(strings.TrimSpace(proto), "https")
+}
+
+func appendField(dst []byte, name, value string) []byte {
+	dst = append(dst, name...)
+	dst = append(dst, ": "...)
+	dst = append(dst, value...)
+	return append(dst, '\r', '\n')
+}
+
+func appendFieldBytes(dst []byte, name string, value []byte) []byte {
+	return appendField(dst, name, h1.String(value))
+}
+
+// dateCache is the field Date of one second.
+type dateCache struct {
+	second int64
+	line   []byte
+}
+
+func (d *dateCache) append(dst []byte, now time.Time) []byte {
+	if s := now.Unix(); s != d.second || d.line == nil {
+		d.second = s
+		d.line = append(d.line[:0], "Date: "...)
+		d.line = now.UTC().AppendFormat(d.line, http.TimeFormat)
+		d.line = append(d.line, '\r', '\n')
 	}
-	dst[requestIDHeader] = []string{id}
-	addVia(dst, resp.ProtoMajor, resp.ProtoMinor)
+	return append(dst, d.line...)
 }

@@ -1,46 +1,28 @@
 package proxy
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"sync"
 	"time"
 )
 
-const (
-	// heldCost is what a waiting request takes beside its head, in bytes: the two
-	// buffers of its connection in net/http (4 KiB each) and a goroutine's stack
-	// with what hangs on it.
-	heldCost = 16 << 10
-	// fieldCost is what a field of a head takes beside its text, in bytes: two
-	// strings, a slice, and its place in a map.
-	fieldCost = 64
-	// goneInterval is how often it is looked whether the client of a waiting
-	// request is still there.
-	goneInterval = time.Second
-)
-
-// peer is the client of a request. While net/http has a body of it to read, it
-// doesn't tell when the client goes away.
-type peer interface {
-	// gone reports whether it has closed its connection, or its sending direction.
-	gone() bool
-}
+// heldCost is what a waiting request takes beside its head and what is kept of its body,
+// in bytes: its connection, with what the client has sent of the body since, and the
+// socket's buffer in the kernel.
+const heldCost = 16 << 10
 
 // hold is a service's hold in one table.
 type hold struct {
 	Hold
 	waiting *waiting
-	// lifted is closed when another table is in force.
-	lifted chan struct{}
 }
 
 func newHold(h *Hold, w *waiting) *hold {
 	if h == nil {
 		return nil
 	}
-	return &hold{Hold: *h, waiting: w, lifted: make(chan struct{})}
+	return &hold{Hold: *h, waiting: w}
 }
 
 // on reports whether new requests wait; h may be nil.
@@ -108,73 +90,69 @@ type wait struct {
 	waiting *waiting
 	began   time.Time
 	bytes   int64
+	// hold is the one by which it waits just now.
+	hold  *hold
+	timer timer
 }
 
-// await keeps the request waiting until there is something new: another table, or
-// the end of the hold. It returns false when the request is at its end, and why says
-// which.
-//
-// A request that was in flight and needs another attempt leaves its release, so that
-// a drain needn't wait for it, and what it knows of upstreams: others come.
-func (f *flight) await(ctx context.Context, h *hold) bool {
+// await has the request wait for the end of a hold. It leaves its release, so that a
+// drain doesn't wait for it, and what it knows of upstreams: others come.
+func (f *flight) await(h *hold) verdict {
 	f.leave()
 	if w := f.wait.waiting; w != nil && w != h.waiting {
 		f.letGo() // it is another service's request now
 	}
 	if f.wait.waiting == nil && !h.waiting.admit(f, &h.Hold) {
 		f.why = held
-		return false
+		return nobody
 	}
-	deadline := f.wait.began.Add(h.Time)
-	end := deadline
+	f.wait.hold = h
+	f.loop.held.push(f)
+	end := f.wait.deadline()
 	if h.Until.Before(end) {
 		end = h.Until
 	}
-	f.why = f.awaitEnd(ctx, h, end)
-	switch w := h.waiting; {
-	case f.why == clientGone || f.why == cut:
-		w.end(f, &w.stats.Gone)
-		return false
-	case f.why == held && h.on() && !time.Now().Before(deadline):
-		w.end(f, &w.stats.Expired)
-		return false
-	}
-	return true
+	f.wait.timer.owner = f
+	f.loop.timers.set(&f.wait.timer, end)
+	return waits
 }
 
-// awaitEnd waits for the first thing that ends a wait, or all of them at the time
-// end, and says what is to be thought of it: clientGone, cut, held when the time is
-// up, and unavailable when another table decides.
-func (f *flight) awaitEnd(ctx context.Context, h *hold, end time.Time) outcome {
-	timer := time.NewTimer(time.Until(end))
-	defer timer.Stop()
-	look := time.NewTicker(goneInterval)
-	defer look.Stop()
-	for {
-		why := unavailable
-		select {
-		case <-h.lifted:
-		case <-timer.C:
-			why = held
-		case <-look.C:
-			if !f.abandoned() {
-				continue
-			}
-		case <-ctx.Done():
-			if errors.Is(context.Cause(ctx), errCut) {
-				return cut
-			}
-			return clientGone
-		}
-		if f.abandoned() {
-			return clientGone
-		}
-		return why
+// deadline is when the request has waited for too long.
+func (w *wait) deadline() time.Time { return w.began.Add(w.hold.Time) }
+
+// expire ends a wait whose time is up, or whose hold has ended by itself.
+func (f *flight) expire() {
+	if h := f.wait.hold; h.on() && !time.Now().Before(f.wait.deadline()) {
+		f.giveUp(held, &f.wait.waiting.stats.Expired)
+		f.owner.resume(nobody)
+		return
 	}
+	f.goOn()
 }
 
-// abandoned reports whether the client has gone.
-func (f *flight) abandoned() bool { return f.peer != nil && f.peer.gone() }
+// goOn ends a wait since another table is in force, or the hold has ended.
+func (f *flight) goOn() {
+	f.unwait()
+	f.owner.resume(f.land(f.enter()))
+}
+
+// abandon ends a wait whose client has gone, or which is cut. The owner ends the flight.
+func (f *flight) abandon(why outcome) { f.giveUp(why, &f.wait.waiting.stats.Gone) }
+
+func (f *flight) giveUp(why outcome, counter *uint64) {
+	f.unwait()
+	f.why = why
+	f.wait.waiting.end(f, counter)
+}
+
+func (f *flight) unwait() {
+	f.loop.held.remove(f)
+	f.loop.timers.forget(&f.wait.timer)
+	f.wait.hold = nil
+}
+
+// waits reports whether the request waits in a hold.
+func (f *flight) waits() bool { return f.wait.hold != nil }
 
 // letGo counts a request that is past the hold, if it has waited.
 func (f *flight) letGo() {
@@ -188,19 +166,17 @@ func (f *flight) leave() {
 	if f.account == nil {
 		return
 	}
-	f.account.leave(f, f.upstream)
-	f.account, f.upstream = nil, nil
+	f.account.leave(f)
+	f.pool = nil
 	f.left = f.left[:0]
 }
 
 // size estimates the memory that a request takes while it waits, in bytes: its head,
 // what is kept of its body, and heldCost.
 func (f *flight) size() int64 {
-	n := heldCost + len(f.host) + len(f.path) + len(f.query) + f.kept
-	for name, values := range f.header {
-		for _, v := range values {
-			n += len(name) + len(v) + fieldCost
-		}
+	n := heldCost + f.kept
+	if f.head != nil {
+		n += f.head.Size()
 	}
 	return int64(n)
 }

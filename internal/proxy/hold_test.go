@@ -1,13 +1,14 @@
 package proxy
 
 import (
-	"context"
+	"math/rand/v2"
 	"net/http"
 	"strings"
-	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/segue-deploy/segue/internal/proxy/h1"
 )
 
 // bubble is a proxy without any I/O, for tests in synctest's time.
@@ -17,13 +18,34 @@ type bubble struct {
 	version uint64
 }
 
-func newBubble(t *testing.T) *bubble { return &bubble{Proxy: New(Config{}), t: t} }
+func newBubble(t *testing.T) *bubble { return &bubble{Proxy: New(Config{Loops: 2}), t: t} }
 
 func (b *bubble) apply(services ...Service) {
 	b.t.Helper()
 	b.version++
 	if err := b.Apply(b.t.Context(), Table{Version: b.version, Services: services}); err != nil {
 		b.t.Fatal(err)
+	}
+	b.pass(0)
+}
+
+// pass lets time pass, with what the loops do at their times.
+func (b *bubble) pass(d time.Duration) {
+	end := time.Now().Add(d)
+	for {
+		next := end
+		for _, l := range b.loops {
+			if at := l.timers.next(); !at.IsZero() && at.Before(next) {
+				next = at
+			}
+		}
+		time.Sleep(time.Until(next))
+		for _, l := range b.loops {
+			l.do(func() { l.timers.run(l.now) })
+		}
+		if !next.Before(end) {
+			return
+		}
 	}
 }
 
@@ -44,40 +66,65 @@ func (b *bubble) held() HeldStats { return serviceStats(b.stats(), "web").Held }
 // flown is a flight and what became of its start.
 type flown struct {
 	flight
-	cancel context.CancelCauseFunc
-	// release is that which it is at, after ended; took is how long the start took.
-	release string
-	took    time.Duration
-	ended   atomic.Bool
+	began time.Time
+	// at is that release at which it was first, after ended; took is how long the start
+	// took.
+	at    string
+	took  time.Duration
+	ended bool
+	// wasCut is what becomes of it when it is cut: nil is nothing.
+	wasCut func()
 }
 
-// fly starts a flight in a goroutine of its own. One that finds no upstream is ended
-// with its outcome, the others stay in flight.
+// fly starts a flight. One that finds no upstream is ended with its outcome, the others
+// stay in flight.
 func (b *bubble) fly(change ...func(*flight)) *flown {
-	ctx, cancel := context.WithCancelCause(b.t.Context())
-	f := &flown{flight: flight{table: &b.table, path: "/", cancel: cancel}, cancel: cancel}
+	l := b.loops[rand.IntN(len(b.loops))]
+	f := &flown{flight: flight{loop: l, path: "/"}, began: time.Now()}
+	f.owner = f
+	f.wasCut = func() {
+		if f.waits() {
+			f.leaveHold(cut)
+		}
+	}
 	for _, c := range change {
 		c(&f.flight)
 	}
-	go func() {
-		began := time.Now()
-		if f.start(ctx) {
-			f.release = f.account.release
-		} else {
-			f.why = f.outcome(unavailable)
-			f.flight.end(f.why, 0, 0)
+	l.do(func() {
+		if v := f.start(); v != waits {
+			f.resume(v)
 		}
-		f.took = time.Since(began)
-		f.ended.Store(true)
-	}()
-	synctest.Wait()
+	})
 	return f
+}
+
+func (f *flown) resume(v verdict) {
+	if f.ended = true; v == going {
+		f.at = f.account.release
+	} else {
+		f.why = f.outcome(unavailable)
+		f.flight.end(f.why, 0, 0)
+	}
+	f.took = time.Since(f.began)
+}
+
+func (f *flown) cut() { f.wasCut() }
+
+// leaveHold ends a wait from outside.
+func (f *flown) leaveHold(why outcome) {
+	f.abandon(why)
+	f.resume(nobody)
+}
+
+// again asks for another attempt.
+func (f *flown) again() (v verdict) {
+	f.loop.do(func() { v = f.flight.again() })
+	return v
 }
 
 // land answers a flight.
 func (f *flown) land() {
-	synctest.Wait()
-	f.end(answered, 200, f.took)
+	f.loop.do(func() { f.end(answered, 200, time.Since(f.began)) })
 }
 
 // holding is web with a hold that ends by itself after an hour.
@@ -109,16 +156,16 @@ func (b *bubble) wantHeld(want HeldStats) {
 func (b *bubble) wantStart(f *flown, release string, took time.Duration) {
 	b.t.Helper()
 	synctest.Wait()
-	if !f.ended.Load() || f.release != release || f.took != took {
-		b.t.Errorf("started: %t, after %s at %q, want %s and %q", f.ended.Load(), f.took, f.release, took, release)
+	if !f.ended || f.at != release || f.took != took {
+		b.t.Errorf("started: %t, after %s at %q, want %s and %q", f.ended, f.took, f.at, took, release)
 	}
 }
 
 func (b *bubble) wantEnd(f *flown, why outcome, took time.Duration) {
 	b.t.Helper()
 	synctest.Wait()
-	if !f.ended.Load() || f.release != "" || f.why != why || f.took != took {
-		b.t.Errorf("ended: %t, after %s as %s at %q, want %s as %s", f.ended.Load(), f.took, f.why, f.release, took, why)
+	if !f.ended || f.at != "" || f.why != why || f.took != took {
+		b.t.Errorf("ended: %t, after %s as %s at %q, want %s as %s", f.ended, f.took, f.why, f.at, took, why)
 	}
 }
 
@@ -128,11 +175,11 @@ func TestHoldLetsGo(t *testing.T) {
 		before := b.fly()
 		b.apply(holding(stableOnly()))
 		first := b.fly()
-		time.Sleep(4 * time.Second)
+		b.pass(4 * time.Second)
 		second := b.fly()
 		b.wantStart(before, "r1", 0)
 		b.wantHeld(HeldStats{Now: 2, Total: 2})
-		time.Sleep(6 * time.Second)
+		b.pass(6 * time.Second)
 		b.apply(shifted())
 		b.wantStart(first, "r2", 10*time.Second)
 		b.wantStart(second, "r2", 6*time.Second)
@@ -191,10 +238,10 @@ func TestHoldEndsByItself(t *testing.T) {
 	inBubble(t, "nobody sends a table", func(b *bubble) {
 		b.apply(holding(stableOnly(), func(h *Hold) { h.Until, h.Time = time.Now().Add(20*time.Second), time.Minute }))
 		f := b.fly()
-		time.Sleep(20*time.Second - 1)
+		b.pass(20*time.Second - 1)
 		late := b.fly()
 		b.wantHeld(HeldStats{Now: 2, Total: 2})
-		time.Sleep(time.Nanosecond)
+		b.pass(time.Nanosecond)
 		b.wantStart(f, "r1", 20*time.Second)
 		b.wantStart(late, "r1", 1)
 		after := b.fly()
@@ -217,20 +264,20 @@ func TestHoldIsReplaced(t *testing.T) {
 	inBubble(t, "the wait goes on", func(b *bubble) {
 		b.apply(holding(stableOnly()))
 		f := b.fly()
-		time.Sleep(50 * time.Second)
+		b.pass(50 * time.Second)
 		// It lets fewer wait, but who waits, waits.
 		b.apply(holding(stableOnly(), func(h *Hold) { h.Requests = 1 }))
 		b.wantHeld(HeldStats{Now: 1, Total: 1})
 		refused := b.fly()
 		b.wantEnd(refused, held, 0)
-		time.Sleep(10 * time.Second)
+		b.pass(10 * time.Second)
 		b.wantEnd(f, held, time.Minute)
 		b.wantHeld(HeldStats{Total: 1, Expired: 1, Longest: time.Minute})
 	})
 	inBubble(t, "with less time", func(b *bubble) {
 		b.apply(holding(stableOnly()))
 		f := b.fly()
-		time.Sleep(30 * time.Second)
+		b.pass(30 * time.Second)
 		b.apply(holding(stableOnly(), func(h *Hold) { h.Time = 20 * time.Second }))
 		b.wantEnd(f, held, 30*time.Second)
 	})
@@ -238,7 +285,7 @@ func TestHoldIsReplaced(t *testing.T) {
 		for _, wait := range []time.Duration{9 * time.Second, 2 * time.Second} {
 			b.apply(holding(stableOnly()))
 			f := b.fly()
-			time.Sleep(wait)
+			b.pass(wait)
 			b.apply(stableOnly())
 			f.land()
 			if got := b.held().Longest; got != wait {
@@ -250,7 +297,7 @@ func TestHoldIsReplaced(t *testing.T) {
 		short := holding(stableOnly(), func(h *Hold) { h.Until = time.Now().Add(time.Second) })
 		b.apply(short)
 		f := b.fly()
-		time.Sleep(2 * time.Second)
+		b.pass(2 * time.Second)
 		f.land()
 		b.apply(short)
 		if got := b.held().Longest; got != time.Second {
@@ -265,7 +312,7 @@ func TestHoldLimits(t *testing.T) {
 	inBubble(t, "time", func(b *bubble) {
 		b.apply(holding(stableOnly()))
 		f := b.fly()
-		time.Sleep(time.Minute)
+		b.pass(time.Minute)
 		b.wantEnd(f, held, time.Minute)
 		b.wantHeld(HeldStats{Total: 1, Expired: 1, Longest: time.Minute})
 		if got := statsOf(b.stats(), "web", ""); got.Accepted != 1 || got.Failed != (Failures{Held: 1}) {
@@ -276,8 +323,7 @@ func TestHoldLimits(t *testing.T) {
 		b.apply(holding(stableOnly(), func(h *Hold) { h.Requests = 2 }))
 		one, two := b.fly(), b.fly()
 		b.wantEnd(b.fly(), held, 0)
-		one.cancel(nil)
-		synctest.Wait()
+		one.loop.do(func() { one.leaveHold(clientGone) })
 		three := b.fly() // there is room again
 		b.wantHeld(HeldStats{Now: 2, Total: 3, Gone: 1})
 		if got := statsOf(b.stats(), "web", ""); got.Accepted != 2 || got.Failed != (Failures{Held: 1}) || got.ClientGone != 1 {
@@ -288,7 +334,7 @@ func TestHoldLimits(t *testing.T) {
 		three.land()
 	})
 	inBubble(t, "bytes", func(b *bubble) {
-		big := func(f *flight) { f.header = http.Header{"X-Big": {strings.Repeat("x", 10000)}} }
+		big := func(f *flight) { f.head = headOf(http.Header{"X-Big": {strings.Repeat("x", 10000)}}) }
 		b.apply(holding(stableOnly(), func(h *Hold) { h.Bytes = 2*heldCost + 5000 }))
 		b.wantEnd(b.fly(func(f *flight) { f.kept = 1 << 20 }), held, 0)
 		small := b.fly()
@@ -303,55 +349,32 @@ func TestHoldLimits(t *testing.T) {
 		b.apply(holding(stableOnly(), func(h *Hold) { h.Bytes = heldCost + 11000 }))
 		f := b.fly(big)
 		b.wantHeld(HeldStats{Now: 1, Total: 3, LetGo: 2})
-		f.cancel(nil)
-		synctest.Wait()
+		f.loop.do(func() { f.leaveHold(clientGone) })
 	})
 }
 
-// leaving is a client that goes away at a time.
-type leaving struct{ at time.Time }
-
-func (l leaving) gone() bool { return !time.Now().Before(l.at) }
-
 func TestHoldOfClientsThatGo(t *testing.T) {
-	for _, c := range []struct {
-		name  string
-		leave func(f *flown)
-		want  outcome
-	}{
-		{"the client goes", func(f *flown) { f.cancel(context.Canceled) }, clientGone},
-		{"the proxy ends", func(f *flown) { f.cancel(errCut) }, cut},
-	} {
-		inBubble(t, c.name, func(b *bubble) {
+	for _, why := range []outcome{clientGone, cut} {
+		inBubble(t, why.String(), func(b *bubble) {
 			b.apply(holding(stableOnly()))
 			f := b.fly()
-			time.Sleep(5 * time.Second)
-			c.leave(f)
-			b.wantEnd(f, c.want, 5*time.Second)
+			b.pass(5 * time.Second)
+			f.loop.do(func() { f.leaveHold(why) })
+			b.wantEnd(f, why, 5*time.Second)
 			b.wantHeld(HeldStats{Total: 1, Gone: 1, Longest: 5 * time.Second})
 			got := statsOf(b.stats(), "web", "")
 			if got.Accepted != 1 || got.ClientGone+got.Failed.Cut != 1 {
 				t.Errorf("counted %+v", got)
 			}
+			// Nothing wakes it any more.
+			b.apply(shifted())
+			b.pass(time.Hour)
+			b.wantEnd(f, why, 5*time.Second)
+			if got := statsOf(b.stats(), "web", "r2"); got.Accepted != 0 {
+				t.Errorf("counted %+v", got)
+			}
 		})
 	}
-	inBubble(t, "the client goes in silence", func(b *bubble) {
-		b.apply(holding(stableOnly()))
-		f := b.fly(func(f *flight) { f.peer = leaving{time.Now().Add(2500 * time.Millisecond)} })
-		time.Sleep(time.Minute / 2)
-		b.wantEnd(f, clientGone, 3*time.Second)
-		b.wantHeld(HeldStats{Total: 1, Gone: 1, Longest: 3 * time.Second})
-	})
-	inBubble(t, "and isn't sent on", func(b *bubble) {
-		b.apply(holding(stableOnly()))
-		f := b.fly(func(f *flight) { f.peer = leaving{time.Now().Add(time.Millisecond)} })
-		time.Sleep(2 * time.Millisecond)
-		b.apply(shifted())
-		b.wantEnd(f, clientGone, 2*time.Millisecond)
-		if got := statsOf(b.stats(), "web", "r2"); got.Accepted != 0 {
-			t.Errorf("counted %+v", got)
-		}
-	})
 }
 
 // A request that was in flight when the hold began goes on at its release, and waits
@@ -362,8 +385,8 @@ func TestHoldOfRequestsInFlight(t *testing.T) {
 		b.apply(s)
 		f := b.fly()
 		b.apply(holding(s))
-		if first := f.upstream; !f.next(b.t.Context()) || f.upstream == first {
-			t.Errorf("the next attempt goes to %v after %v", f.upstream, first)
+		if first := f.pool; f.again() != going || f.pool == first {
+			t.Errorf("the next attempt goes to %v after %v", f.pool, first)
 		}
 		b.wantHeld(HeldStats{})
 		f.land()
@@ -372,18 +395,20 @@ func TestHoldOfRequestsInFlight(t *testing.T) {
 		b.apply(stableOnly())
 		f := b.fly()
 		b.apply(holding(stableOnly()))
-		var next atomic.Bool
-		go func() { next.Store(f.next(b.t.Context()) && f.next(b.t.Context())) }() // its only upstream is tried twice
+		f.again() // its only upstream is tried twice
+		f.ended = false
+		if v := f.again(); v != waits {
+			t.Errorf("the third attempt is %d", v)
+		}
 		b.wantHeld(HeldStats{Now: 1, Total: 1})
 		// The drain of stable needn't wait for it.
 		if got, err := b.Drain(b.t.Context(), "web", "r1", time.Hour); err != nil || got != (DrainResult{}) {
 			t.Errorf("drained %+v, %v", got, err)
 		}
-		time.Sleep(time.Second)
+		b.pass(time.Second)
 		b.apply(shifted())
-		synctest.Wait()
-		if !next.Load() || f.account.release != "r2" {
-			t.Errorf("after the hold it is %t that it goes on, at %v", next.Load(), f.account)
+		if !f.ended || f.account.release != "r2" {
+			t.Errorf("after the hold it is %t that it goes on, at %v", f.ended, f.account)
 		}
 		f.land()
 		s := b.stats()
@@ -395,10 +420,10 @@ func TestHoldOfRequestsInFlight(t *testing.T) {
 		b.apply(stableOnly())
 		f := b.fly()
 		b.apply(holding(stableOnly(), func(h *Hold) { h.Bytes = 1 }))
-		if f.next(b.t.Context()); f.next(b.t.Context()) || f.outcome(broken) != held {
+		if f.again(); f.again() != nobody || f.outcome(broken) != held {
 			t.Errorf("it goes on, or ends as %s", f.outcome(broken))
 		}
-		f.end(held, 0, 0)
+		f.loop.do(func() { f.end(held, 0, 0) })
 		s := b.stats()
 		if r1, nobody := statsOf(s, "web", "r1"), statsOf(s, "web", ""); r1.Rerouted != 1 || nobody.Failed.Held != 1 {
 			t.Errorf("stable %+v, nobody %+v", r1, nobody)
@@ -408,8 +433,23 @@ func TestHoldOfRequestsInFlight(t *testing.T) {
 
 // The bytes that a request with its text takes are at least those of the text.
 func TestHeldSize(t *testing.T) {
-	f := &flight{host: "h", path: "/p", query: "q=1", kept: 7, header: http.Header{"A": {"b", "cc"}, "D": {"e"}}}
-	if got, want := f.size(), int64(heldCost+1+2+3+7+(1+1)+(1+2)+(1+1)+3*fieldCost); got != want {
-		t.Errorf("%d bytes, want %d", got, want)
+	f := &flight{kept: 7, head: headOf(http.Header{"A": {"b", "cc"}, "D": {"e"}})}
+	if got := f.size(); got < int64(heldCost+7+len(f.head.Raw)) || got > int64(heldCost+7+10*len(f.head.Raw)) {
+		t.Errorf("%d bytes, for a head of %d", got, len(f.head.Raw))
 	}
+}
+
+// headOf is a request's head with these fields.
+func headOf(h http.Header) *h1.Head {
+	text := []byte("GET / HTTP/1.1\r\nHost: a\r\n")
+	for name, values := range h {
+		for _, v := range values {
+			text = appendField(text, name, v)
+		}
+	}
+	r := &h1.Request{}
+	if err := r.Parse(append(text, '\r', '\n')); err != nil {
+		panic(err)
+	}
+	return &r.Head
 }

@@ -272,7 +272,7 @@ func TestControlOfRules(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	got := p.table.Load().services[0]
+	got := p.loops[0].table.services[0]
 	if !reflect.DeepEqual(got.match.rules, s.Match) || got.sticky.Sticky != *s.Sticky || got.mirror.Mirror != *s.Mirror {
 		t.Errorf("in force are %+v, %+v, %+v", got.match.rules, got.sticky, got.mirror)
 	}

@@ -22,7 +22,6 @@ func newMatcher(rules []Match, candidate *release) *matcher {
 	}
 	m := &matcher{candidate: candidate}
 	for _, rule := range rules {
-		rule.Header = http.CanonicalHeaderKey(rule.Header)
 		rule.Host = canonicalPattern(rule.Host)
 		m.rules = append(m.rules, rule)
 	}
@@ -38,31 +37,49 @@ func (m *matcher) chooses(r *release, f *flight) bool {
 func (m Match) fits(f *flight) bool {
 	switch {
 	case m.Header != "":
-		return m.fitsOne(f.header[m.Header])
+		return f.anyValue(m.Header, m.is)
 	case m.Cookie != "":
-		return slices.ContainsFunc(cookiesNamed(f.header, m.Cookie), m.is)
+		return slices.ContainsFunc(f.cookiesNamed(m.Cookie), m.is)
 	case m.Query != "":
 		// What can't be read of a query is left out.
 		query, _ := url.ParseQuery(f.query)
-		return m.fitsOne(query[m.Query])
+		return slices.ContainsFunc(query[m.Query], m.is)
 	case strings.HasPrefix(m.Host, "*."):
 		return strings.HasSuffix(canonicalHost(f.host), m.Host[1:])
 	}
 	return canonicalHost(f.host) == m.Host
 }
 
-func (m Match) fitsOne(values []string) bool { return slices.ContainsFunc(values, m.is) }
-
 func (m Match) is(value string) bool { return m.Value == "" || m.Value == value }
 
+// anyValue reports whether one of the values of a field is so.
+func (f *flight) anyValue(name string, is func(value string) bool) bool {
+	if f.head != nil {
+		for v := range f.head.Values(name) {
+			if is(v) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// firstValue is the first of the values of a field, or "".
+func (f *flight) firstValue(name string) (first string) {
+	f.anyValue(name, func(v string) bool { first = v; return true })
+	return first
+}
+
 // cookiesNamed returns the values of the cookies of a name.
-func cookiesNamed(h http.Header, name string) []string {
-	if len(h["Cookie"]) == 0 {
+func (f *flight) cookiesNamed(name string) []string {
+	var lines []string
+	f.anyValue("Cookie", func(v string) bool { lines = append(lines, v); return false })
+	if len(lines) == 0 {
 		return nil
 	}
 	var values []string
-	for _, c := range (&http.Request{Header: h}).CookiesNamed(name) {
-		values = append(values, c.Value)
+	for _, c := range (&http.Request{Header: http.Header{"Cookie": lines}}).CookiesNamed(name) {
+		values = append(values, strings.Clone(c.Value))
 	}
 	return values
 }

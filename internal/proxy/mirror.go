@@ -1,17 +1,22 @@
 package proxy
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"crypto/sha256"
 	"fmt"
 	"hash"
 	"io"
+	"math"
 	"math/rand/v2"
+	"net"
 	"net/http"
 	"slices"
 	"sync"
 	"time"
+
+	"github.com/segue-deploy/segue/internal/proxy/h1"
 )
 
 // copyTime is the longest that a copy may take beyond the times for a connection and
@@ -37,10 +42,7 @@ func newMirror(m *Mirror, candidate *release) *mirror {
 type copies struct {
 	running sync.WaitGroup
 
-	mu sync.Mutex
-	// since is the version of the oldest table by which a copy may begin, as in
-	// [account].
-	since   uint64
+	mu      sync.Mutex
 	stopped bool
 	// open are those whose goroutine runs, with what breaks each off.
 	open map[*copied]context.CancelFunc
@@ -87,67 +89,53 @@ type reply struct {
 
 // mirror begins a copy of the request, if it is one of those to be copied. Its head
 // is known, and it is on its way to a release.
-func (t *transfer) mirror() {
-	s := t.flight.service
-	if s.mirror == nil || !t.copyable() {
+func (x *exchange) mirror() {
+	s := x.flight.service
+	if s.mirror == nil || !x.copyable() || s.mirror.candidate.account == x.flight.account || rand.Float64()*100 >= s.mirror.Share {
 		return
 	}
-	for began := false; !began && s != nil && s.mirror != nil; s = t.p.table.Load().service(s.name) {
-		if s.mirror.candidate.account == t.flight.account || rand.Float64()*100 >= s.mirror.Share {
-			return
-		}
-		began = t.copyBy(s)
+	p := s.mirror.candidate.choose(nil, rand.IntN)
+	if p == nil {
+		return
 	}
-}
-
-// copyBy begins a copy by a service's mirror, unless there is no upstream for it or
-// too many are under way. It returns false when a newer table is in force already.
-func (t *transfer) copyBy(s *service) bool {
-	u := s.mirror.candidate.choose(nil, rand.IntN)
-	if u == nil {
-		return true
+	cfg := &x.loop.p.cfg
+	c := &copied{copies: x.loop.p.copies, rule: s.mirror, upstream: p.upstream, body: s.mirror.digest()}
+	if ctx := c.copies.begin(c, s, cfg); ctx != nil {
+		x.copied = c
+		method, head := string(x.request.Method), copyHead(x.upload.out)
+		go c.run(ctx, method, head, cfg)
 	}
-	c := &copied{copies: t.p.copies, rule: s.mirror, upstream: u, body: s.mirror.digest()}
-	ctx, known := c.copies.begin(c, s, &t.p.cfg)
-	if ctx != nil {
-		t.copied = c
-		go c.run(ctx, t.r.Method, t.head, &t.p.cfg)
-	}
-	return known
 }
 
 // copyable reports whether a copy does no harm: the method is safe (RFC 9110 section
 // 9.2.1), there is no body, and no protocol to change to. A copy isn't copied again.
-func (t *transfer) copyable() bool {
-	switch t.r.Method {
+func (x *exchange) copyable() bool {
+	switch string(x.request.Method) {
 	case http.MethodGet, http.MethodHead, http.MethodOptions:
-		return t.body == nil && t.upgrade == "" && len(t.r.Header[mirrorHeader]) == 0
+		_, isCopy := x.request.Get(h1.Mirror)
+		return x.request.Body == h1.NoBody && x.protocol == nil && (!isCopy || !x.client.origin.trusted)
 	}
 	return false
 }
 
 // begin counts a copy, and returns the context of its goroutine, which ends when the
-// copy has to; nil if there is to be none. It returns false when the table of s is
-// not in force any more.
-func (cs *copies) begin(c *copied, s *service, cfg *Config) (ctx context.Context, known bool) {
+// copy has to; nil if there is to be none.
+func (cs *copies) begin(c *copied, s *service, cfg *Config) (ctx context.Context) {
 	cs.mu.Lock()
 	defer cs.mu.Unlock()
-	if s.version < cs.since {
-		return nil, false
-	}
 	if cs.stopped {
-		return nil, true
+		return nil
 	}
 	c.counts = cs.countsOf(s.name)
 	if c.counts.open >= c.rule.MaxInFlight {
 		c.counts.stats.Dropped++
-		return nil, true
+		return nil
 	}
 	c.counts.stats.Sent++
 	c.counts.open++
 	cs.running.Add(1)
 	ctx, cs.open[c] = context.WithTimeout(context.Background(), cfg.ConnectTimeout+cfg.ResponseHeaderTimeout+copyTime)
-	return ctx, true
+	return ctx
 }
 
 func (cs *copies) countsOf(service string) *mirrored {
@@ -159,15 +147,14 @@ func (cs *copies) countsOf(service string) *mirrored {
 	return counts
 }
 
-// follow lets no copy begin by an older table than c, and breaks off those that go
-// where c has none go.
+// follow breaks off the copies that go where the table c, which is in force in every
+// loop, has none go.
 func (cs *copies) follow(c *compiled) {
 	cs.mu.Lock()
 	defer cs.mu.Unlock()
-	cs.since = c.version
 	for copied := range cs.open {
 		s := c.service(copied.counts.service)
-		if s == nil || s.mirror == nil || !slices.Contains(s.mirror.candidate.upstreams, copied.upstream) {
+		if s == nil || s.mirror == nil || !slices.ContainsFunc(s.mirror.candidate.pools, func(p *pool) bool { return p.upstream == copied.upstream }) {
 			cs.breakOff(copied)
 		}
 	}
@@ -222,17 +209,22 @@ func (c *copied) run(ctx context.Context, method string, head []byte, cfg *Confi
 }
 
 // fetch reads the whole answer. It takes a connection of its own: a kept one may be
-// dead, and a copy isn't sent twice.
+// dead, and a copy isn't sent twice. An instance that is not there is ejected, as by a
+// request.
 func (c *copied) fetch(ctx context.Context, method string, head []byte, cfg *Config) (reply, error) {
-	conn, err := c.upstream.connect(ctx, true, time.Now(), cfg.ConnectTimeout)
+	dialer := net.Dialer{Timeout: cfg.ConnectTimeout}
+	target := c.upstream.target
+	conn, err := dialer.DialContext(ctx, target.Network, target.Address)
 	if err != nil {
+		if ctx.Err() == nil {
+			c.upstream.unreachable(err)
+		}
 		return reply{}, err
 	}
-	defer conn.close()
-	defer context.AfterFunc(ctx, conn.close)()
-	conn.begin()
-	conn.awaitUntil(time.Now().Add(cfg.ResponseHeaderTimeout))
-	if _, err := conn.Write(copyHead(head)); err != nil {
+	defer conn.Close()
+	defer context.AfterFunc(ctx, func() { conn.Close() })()
+	conn.SetDeadline(time.Now().Add(cfg.ResponseHeaderTimeout))
+	if _, err := conn.Write(head); err != nil {
 		return reply{}, err
 	}
 	resp, err := readFinalHead(conn, method, cfg)
@@ -240,7 +232,7 @@ func (c *copied) fetch(ctx context.Context, method string, head []byte, cfg *Con
 		return reply{}, err
 	}
 	defer resp.Body.Close()
-	conn.headArrived(func() {})
+	conn.SetDeadline(time.Time{})
 	body := c.rule.digest()
 	if _, err := io.Copy(&body, resp.Body); err != nil {
 		return reply{}, fmt.Errorf("read the answer to a copy: %w", err)
@@ -257,15 +249,18 @@ func copyHead(head []byte) []byte {
 }
 
 // readFinalHead reads heads until one isn't informational.
-func readFinalHead(conn *upstreamConn, method string, cfg *Config) (*http.Response, error) {
+func readFinalHead(conn net.Conn, method string, cfg *Config) (*http.Response, error) {
+	limited := &io.LimitedReader{R: conn, N: int64(cfg.maxAnswerHead())}
+	r := bufio.NewReader(limited)
 	for {
-		resp, err := conn.readHead(&http.Request{Method: method}, cfg.maxAnswerHead())
+		resp, err := http.ReadResponse(r, &http.Request{Method: method})
 		switch {
 		case err != nil:
 			return nil, err
 		case resp.StatusCode == http.StatusSwitchingProtocols:
 			return nil, errNotAskedFor
 		case resp.StatusCode >= 200:
+			limited.N = math.MaxInt64 // the body may be longer than the head
 			return resp, nil
 		}
 	}
@@ -276,6 +271,17 @@ func (c *copied) passed(piece []byte) {
 	if c != nil {
 		_, _ = c.body.Write(piece) // which can't fail
 	}
+}
+
+// passedChunks takes a piece of such a body in chunks, which plain has followed until
+// now; c may be nil. What is wrong with it, others find.
+func (c *copied) passedChunks(piece []byte, plain *h1.Chunked) {
+	if c == nil || c.body.hash == nil {
+		return
+	}
+	text := bytes.Clone(piece)
+	kept, _, _ := plain.Filter(text, false)
+	c.passed(text[:kept])
 }
 
 // answered takes the end of the request itself, with the status of its answer, or 0

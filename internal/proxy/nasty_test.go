@@ -375,15 +375,17 @@ func TestClientGone(t *testing.T) {
 		}
 	})
 	t.Run("in its body", func(t *testing.T) {
-		broken := make(chan error, 1)
+		arrived, broken := make(chan struct{}, 1), make(chan error, 1)
 		f := faked(t, func(_ int64, c *fakeConn) {
 			req := c.head()
+			arrived <- struct{}{}
 			_, err := io.ReadAll(req.Body)
 			broken <- err
 		})
 		p := start(t, Config{}, web(rel("r1", 100, f.Upstream)))
 		for _, framing := range []string{"Content-Length: 100", "Transfer-Encoding: chunked"} {
 			conn, _ := p.raw("POST / HTTP/1.1\r\nHost: a\r\n" + framing + "\r\n\r\n5\r\nhello\r\n")
+			await(t, "the request arrives", arrived)
 			conn.Close()
 			if err := await(t, "the upstream sees the end", broken); err == nil {
 				t.Errorf("%s: the upstream took the request for whole", framing)

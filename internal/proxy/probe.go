@@ -29,10 +29,7 @@ func (p *Proxy) probeAll(ctx context.Context) {
 	var running sync.WaitGroup
 	defer running.Wait()
 	for {
-		wanted := make(map[*upstream]*health.Check)
-		for r, u := range p.table.Load().upstreams {
-			wanted[u] = r.check
-		}
+		wanted := p.checks()
 		for u, pr := range probers {
 			if check, ok := wanted[u]; !ok || !reflect.DeepEqual(check, pr.check) {
 				pr.cancel()
@@ -56,6 +53,17 @@ func (p *Proxy) probeAll(ctx context.Context) {
 			return
 		}
 	}
+}
+
+// checks returns the checks of the table in force by upstream.
+func (p *Proxy) checks() map[*upstream]*health.Check {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	all := make(map[*upstream]*health.Check)
+	for r, pool := range p.loops[0].table.pools {
+		all[pool.upstream] = r.check
+	}
+	return all
 }
 
 // probe asks an upstream for its health until ctx ends: by its check all the time,
@@ -140,7 +148,7 @@ func (p *Proxy) warn(u *upstream) {
 }
 
 func (p *Proxy) logOf(u *upstream) *slog.Logger {
-	return p.cfg.Logger.With("service", u.account.service, "release", u.account.release, "upstream", u.id)
+	return p.cfg.Logger.With("service", u.key.service, "release", u.key.release, "upstream", u.id)
 }
 
 // jittered is an interval, a tenth shorter or longer, so that probes don't fall

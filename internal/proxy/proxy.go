@@ -3,40 +3,40 @@
 // immutable [Table] by [Proxy.Apply], and goes on with the last one when nobody is
 // there to send another.
 //
-// The way of a request, from top to bottom of the package:
+// Clients' connections are served by a few loops, one for each processor, which share
+// nothing that a request has to wait for. The way of a request, from top to bottom of the
+// package:
 //
-//   - clients.go: the connection is accepted, if there is room.
-//   - handler.go: net/http's server has read a request; serveHTTP makes it a
-//     transfer, and pass (the main loop of a request) makes attempts until one is
-//     answered.
-//   - flight.go: which upstream gets the attempt. route.go finds the service,
+//   - loop.go: the main loop. It accepts connections and tells each of what the kernel
+//     says has happened to it (socket.go).
+//   - clientconn.go: the states of a client's connection. It reads a head, and begins an
+//     exchange.
+//   - exchange.go: a request and its answer, by stages.
+//   - flight.go: which upstream gets the request. route.go finds the service,
 //     hold.go keeps the request waiting if the service is held, choose.go picks the
-//     release, by match.go and sticky.go or by weight, and the upstream, account.go
-//     counts the request in, unless a newer table is in force: then the choice is
-//     made again.
+//     release, by match.go and sticky.go or by weight, and the upstream; account.go
+//     counts the request in.
 //   - mirror.go sends a copy to the candidate, beside all that follows.
-//   - transfer.go: the attempt: upstream.go connects, body.go sends the body,
-//     upstreamconn.go reads the answer. retry.go decides whether there may be
-//     another.
-//   - handler.go again passes the answer on, or upgrade.go a changed protocol.
+//   - pool.go has the connections to upstreams. upload.go sends the request there, and
+//     answer.go passes the answer back, both with the heads of header.go. retry.go
+//     decides whether there may be another attempt. upgrade.go takes connections that
+//     change their protocol out of the loop.
 //   - account.go counts the outcome, for which drain.go may wait.
 //
-// Routing, choice, counting and the rules of retrying know nothing of net/http's
-// server, so that another way to read requests can take its place.
+// Routing, choice, counting and the rules of retrying know nothing of sockets. The
+// messages themselves are read by package h1.
 //
 // Two things are always true:
 //
 //  1. After Apply has returned, no new request goes to a release to which neither a
 //     weight nor a rule of the table leads, nor to an upstream that isn't in it, nor
-//     anywhere while the table holds its service. Apply first
-//     swaps the table and then tells every release so, under the lock under which
-//     requests are counted in. A request that chose by the old table is not let in
-//     any more, and chooses again.
+//     anywhere while the table holds its service. A request is chosen for and counted in
+//     under the lock of its loop, and Apply changes the table of each loop under that.
 //  2. Every request that is counted in is counted out once, with one outcome. Both
-//     happen under the lock of one release's account, so that the identity of
+//     happen under the lock of its loop, so that the identity of
 //     [ReleaseStats] is true at any time.
 //
-// [Proxy.Run] serves; its main loop is in run.go. Apply, Drain and Stats need no
+// [Proxy.Run] serves; it is in run.go. Apply, Drain and Stats need no
 // Run. [Client] has the same methods for a proxy in another process.
 package proxy
 
@@ -55,30 +55,37 @@ type Proxy struct {
 	epoch   string
 	started time.Time
 
-	// table is the one in force; nil before the first.
-	table     atomic.Pointer[compiled]
-	clients   *clients
+	loops     []*loop
+	clients   clients
 	accessLog *accessLog
 	copies    *copies
-	unrouted  atomic.Uint64
-	// buffers are pieces of bodies, with room for the framing of a chunk.
-	buffers sync.Pool
+	// tunnels are the goroutines of upgraded connections.
+	tunnels sync.WaitGroup
 
-	// mu lets one change of the table happen at a time, and guards registry.
-	mu       sync.Mutex
-	registry *registry
+	// mu lets one change of the table happen at a time, and guards shared and what is in
+	// force: a version, 0 before the first, with a table's JSON form.
+	mu      sync.Mutex
+	shared  *shared
+	version uint64
+	content string
 
 	// first is closed when there is a table. changed has capacity 1 and tells
 	// the prober of a new one.
 	first   chan struct{}
 	changed chan struct{}
 
-	// closing is set when answers should say that their connection closes.
-	closing atomic.Bool
+	// accepting is set while connections are accepted, closing when answers should say
+	// that their connection closes.
+	accepting, closing atomic.Bool
+	// failed, with room for one, has why Run can't go on.
+	failed chan error
 	// shutdown carries the grace of the one Shutdown; stopped is closed when no
 	// connection is accepted any more.
 	shutdown chan time.Duration
 	stopped  chan struct{}
+	// left, with room for one, is told when a client's connection has closed and there
+	// is room again, or none left.
+	left chan struct{}
 }
 
 // Info says what a proxy process is.
@@ -99,18 +106,20 @@ func New(cfg Config) *Proxy {
 		cfg:       cfg,
 		epoch:     newID(),
 		started:   time.Now(),
-		clients:   newClients(&cfg),
+		clients:   clients{limit: int64(cfg.MaxConnections)},
 		accessLog: newAccessLog(cfg.AccessLog, cfg.Logger),
 		copies:    newCopies(),
-		registry:  newRegistry(),
+		shared:    newShared(),
 		first:     make(chan struct{}),
 		changed:   make(chan struct{}, 1),
+		failed:    make(chan error, 1),
 		shutdown:  make(chan time.Duration, 1),
 		stopped:   make(chan struct{}),
+		left:      make(chan struct{}, 1),
 	}
-	p.buffers.New = func() any {
-		b := make([]byte, chunkHead+copyBuffer+chunkTail)
-		return &b
+	p.clients.changed = p.clientsChanged
+	for range cfg.Loops {
+		p.loops = append(p.loops, newLoop(p))
 	}
 	return p
 }
@@ -132,21 +141,21 @@ func (p *Proxy) Apply(ctx context.Context, t Table) error {
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	before := p.table.Load()
-	if before != nil && t.Version <= before.version {
-		if before.content == content {
+	if t.Version <= p.version {
+		if p.content == content {
 			return nil
 		}
-		return fmt.Errorf("apply table %d: table %d is in force; the version must be higher", t.Version, before.version)
+		return fmt.Errorf("apply table %d: table %d is in force; the version must be higher", t.Version, p.version)
 	}
-	next := compile(t, content, p.registry)
-	next.begin(before)
-	p.registry.open(next)
-	p.table.Store(next)
-	p.registry.follow(next)
-	p.copies.follow(next)
-	before.end()
-	if before == nil {
+	first := p.version == 0
+	p.version, p.content = t.Version, content
+	p.shared.beginHolds(t, p.loops[0].table)
+	for _, l := range p.loops {
+		l.do(func() { l.apply(t) })
+	}
+	p.shared.follow(p.loops[0].table)
+	p.copies.follow(p.loops[0].table)
+	if first {
 		close(p.first)
 	}
 	select {
@@ -165,13 +174,22 @@ func (p *Proxy) Apply(ctx context.Context, t Table) error {
 // at once. When ctx ends first, Drain returns its error and cuts nothing; so it does
 // when what it drains gets requests again.
 func (p *Proxy) Drain(ctx context.Context, service, release string, timeout time.Duration) (DrainResult, error) {
+	d := &drain{service: service, release: release, news: make(chan struct{}, 1)}
 	p.mu.Lock()
-	a := p.registry.accounts[accountKey{service, release}]
+	for _, l := range p.loops {
+		l.mu.Lock()
+		if a := l.registry.accounts[accountKey{service, release}]; a != nil {
+			part := &drainPart{drain: d, loop: l, account: a}
+			part.begin()
+			d.parts = append(d.parts, part)
+		}
+		l.mu.Unlock()
+	}
 	p.mu.Unlock()
-	if a == nil {
+	if len(d.parts) == 0 {
 		return DrainResult{}, nil
 	}
-	return a.drain(ctx, timeout)
+	return d.run(ctx, timeout)
 }
 
 // Stats returns what was counted until now.
@@ -179,59 +197,37 @@ func (p *Proxy) Stats(ctx context.Context) (Stats, error) {
 	if err := ctx.Err(); err != nil {
 		return Stats{}, fmt.Errorf("read the proxy's counters: %w", err)
 	}
-	s := Stats{
-		Epoch:               p.epoch,
-		At:                  time.Now(),
-		ConnectionsOpen:     p.clients.count(),
-		ConnectionsAccepted: p.clients.accepted.Load(),
-		Unrouted:            p.unrouted.Load(),
-		Malformed:           p.clients.malformed.Load(),
-		LogDropped:          p.accessLog.dropped.Load(),
-		Services:            []ServiceStats{},
-	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	table := p.table.Load()
-	if table != nil {
-		s.Table = table.version
+	s := Stats{
+		Epoch:           p.epoch,
+		At:              time.Now(),
+		Table:           p.version,
+		ConnectionsOpen: p.clients.open.Load(),
+		LogDropped:      p.accessLog.dropped.Load(),
 	}
-	for _, a := range p.registry.byService(table) {
-		if n := len(s.Services); n == 0 || s.Services[n-1].Name != a.service {
-			s.Services = append(s.Services, ServiceStats{
-				Name:   a.service,
-				Held:   p.registry.waitingFor(a.service).snapshot(),
-				Mirror: p.copies.snapshot(a.service),
-			})
-		}
-		last := &s.Services[len(s.Services)-1]
-		last.Releases = append(last.Releases, releaseStats(a, table))
+	sum := newSummary()
+	for _, l := range p.loops {
+		l.mu.Lock()
+		s.ConnectionsAccepted += l.counts.accepted
+		s.Unrouted += l.counts.unrouted
+		s.Malformed += l.counts.malformed
+		sum.add(l.registry)
+		l.mu.Unlock()
+	}
+	s.Services = sum.services(p.loops[0].table)
+	for i := range s.Services {
+		s.Services[i].Held = p.shared.waitingFor(s.Services[i].Name).snapshot()
+		s.Services[i].Mirror = p.copies.snapshot(s.Services[i].Name)
 	}
 	return s, nil
 }
 
-func releaseStats(a *account, table *compiled) ReleaseStats {
-	r := a.snapshot()
-	r.Upstreams = []UpstreamStats{}
-	if release := table.service(a.service).release(a.release); release != nil {
-		for _, u := range release.upstreams {
-			r.Upstreams = append(r.Upstreams, UpstreamStats{
-				ID:       u.id,
-				Healthy:  u.condition.healthy.Load(),
-				InFlight: u.inFlight.Load(),
-				Message:  u.condition.why(),
-			})
-		}
-	}
-	return r
-}
-
 // Info says what this proxy is.
 func (p *Proxy) Info(context.Context) (Info, error) {
-	info := Info{Pid: os.Getpid(), Epoch: p.epoch, Version: p.cfg.Version, Started: p.started}
-	if table := p.table.Load(); table != nil {
-		info.Table = table.version
-	}
-	return info, nil
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return Info{Pid: os.Getpid(), Epoch: p.epoch, Version: p.cfg.Version, Started: p.started, Table: p.version}, nil
 }
 
 // Shutdown ends Run: it accepts no more connections, lets the requests in flight be

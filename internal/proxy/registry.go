@@ -1,16 +1,18 @@
 package proxy
 
-import (
-	"cmp"
-	"slices"
-	"time"
-)
+import "time"
 
-// registry keeps what outlives a table: the accounts of all releases of this
-// epoch and the waiting requests of all services, and the upstreams of the table in
-// force. Proxy.mu guards it.
+// registry keeps what outlives a table in one loop: the accounts of all releases of this
+// epoch, and the pools of the upstreams of the table in force. The loop's lock guards it.
 type registry struct {
-	accounts  map[accountKey]*account
+	loop     *loop
+	shared   *shared
+	accounts map[accountKey]*account
+	pools    map[upstreamKey]*pool
+}
+
+// shared is what outlives a table and all loops have in common. Proxy.mu guards it.
+type shared struct {
 	waiting   map[string]*waiting
 	upstreams map[upstreamKey]*upstream
 }
@@ -22,11 +24,43 @@ type upstreamKey struct {
 	Upstream
 }
 
-func newRegistry() *registry {
-	return &registry{
-		accounts:  make(map[accountKey]*account),
-		waiting:   make(map[string]*waiting),
-		upstreams: make(map[upstreamKey]*upstream),
+func newShared() *shared {
+	return &shared{waiting: make(map[string]*waiting), upstreams: make(map[upstreamKey]*upstream)}
+}
+
+func newRegistry(l *loop, s *shared) *registry {
+	return &registry{loop: l, shared: s, accounts: make(map[accountKey]*account), pools: make(map[upstreamKey]*pool)}
+}
+
+// waitingFor returns the waiting requests of a service.
+func (s *shared) waitingFor(service string) *waiting {
+	w := s.waiting[service]
+	if w == nil {
+		w = &waiting{}
+		s.waiting[service] = w
+	}
+	return w
+}
+
+func (s *shared) upstream(key upstreamKey) *upstream {
+	u := s.upstreams[key]
+	if u == nil {
+		u = newUpstream(key)
+		s.upstreams[key] = u
+	}
+	return u
+}
+
+// follow forgets the upstreams that aren't in the table c.
+func (s *shared) follow(c *compiled) {
+	present := make(map[*upstream]bool, len(s.upstreams))
+	for _, p := range c.pools {
+		present[p.upstream] = true
+	}
+	for key, u := range s.upstreams {
+		if !present[u] {
+			delete(s.upstreams, key)
+		}
 	}
 }
 
@@ -36,87 +70,44 @@ func (r *registry) account(service, release string) *account {
 	key := accountKey{service, release}
 	a := r.accounts[key]
 	if a == nil {
-		a = &account{service: service, release: release, flights: make(map[*flight]*upstream)}
+		a = &account{service: service, release: release}
 		r.accounts[key] = a
 	}
 	return a
 }
 
-// waitingFor returns the waiting requests of a service.
-func (r *registry) waitingFor(service string) *waiting {
-	w := r.waiting[service]
-	if w == nil {
-		w = &waiting{}
-		r.waiting[service] = w
-	}
-	return w
-}
-
-// upstream returns the upstream of an account with this ID and target.
-func (r *registry) upstream(a *account, u Upstream) *upstream {
+// pool returns the pool of an upstream of an account.
+func (r *registry) pool(a *account, u Upstream) *pool {
 	key := upstreamKey{accountKey{a.service, a.release}, u}
-	found := r.upstreams[key]
-	if found == nil {
-		found = newUpstream(a, u)
-		r.upstreams[key] = found
+	p := r.pools[key]
+	if p == nil {
+		p = newPool(r.loop, a, r.shared.upstream(key))
+		r.pools[key] = p
 	}
-	return found
+	return p
 }
 
-// open makes ready what gets requests by c, before c is in force.
-func (r *registry) open(c *compiled) {
-	c.upstreams(func(rel *release, u *upstream) bool {
-		if rel.gets {
-			u.setOpen(true, !rel.held)
-		}
-		return true
-	})
-}
-
-// follow has every account let in only what is chosen by c, after c has come in
-// force, closes the upstreams that get no requests by it, and forgets those that
-// aren't in it.
+// follow has accounts and pools take requests as the table c says, and forgets the pools
+// that aren't in it.
 func (r *registry) follow(c *compiled) {
 	for _, a := range r.accounts {
 		s := c.service(a.service)
 		rel := s.release(a.release)
 		if rel == nil {
-			a.follow(c.version, false, time.Time{})
+			a.follow(false, time.Time{})
 			continue
 		}
-		a.follow(c.version, rel.gets, s.hold.until())
+		a.follow(rel.gets, s.hold.until())
 	}
-	getting := make(map[*upstream]bool)
-	c.upstreams(func(rel *release, u *upstream) bool {
-		getting[u] = rel.gets
-		return true
-	})
-	for key, u := range r.upstreams {
-		gets, present := getting[u]
-		if !present {
-			delete(r.upstreams, key)
-		}
-		if !gets {
-			u.setOpen(false, false)
+	present := make(map[*pool]bool, len(r.pools))
+	for rel, p := range c.pools {
+		present[p] = true
+		p.setOpen(rel.gets, rel.gets && !rel.held)
+	}
+	for key, p := range r.pools {
+		if !present[p] {
+			delete(r.pools, key)
+			p.setOpen(false, false)
 		}
 	}
-}
-
-// byService returns the accounts that have something to tell, or a release in c,
-// ordered by service and release.
-func (r *registry) byService(c *compiled) []*account {
-	var all []*account
-	for _, a := range r.accounts {
-		all = append(all, a)
-	}
-	slices.SortFunc(all, func(a, b *account) int {
-		return cmp.Or(
-			cmp.Compare(a.service, b.service),
-			cmp.Compare(len(a.release), len(b.release)), // r9 before r10
-			cmp.Compare(a.release, b.release),
-		)
-	})
-	return slices.DeleteFunc(all, func(a *account) bool {
-		return c.service(a.service).release(a.release) == nil && !a.used()
-	})
 }

@@ -24,7 +24,7 @@ func TestRoute(t *testing.T) {
 	if err := table.Validate(); err != nil {
 		t.Fatal(err)
 	}
-	routes := compile(table, "", newRegistry()).routes
+	routes := compile(table, newTestRegistry()).routes
 	for _, c := range []struct{ host, path, want string }{
 		{"example.com", "/", "exact"},
 		{"EXAMPLE.com:8080", "/x", "exact"},
@@ -86,9 +86,9 @@ func TestTableValidate(t *testing.T) {
 		{"weights", one(Release{ID: "r1", Weight: 99}), "sum to 99"},
 		{"negative", one(Release{ID: "r1", Weight: -1}, Release{ID: "r2", Weight: 101}), "weight is -1"},
 		{"release twice", one(Release{ID: "r1", Weight: 50}, Release{ID: "r1", Weight: 50}), "not unique"},
-		{"upstream twice", one(Release{ID: "r1", Upstreams: []Upstream{up("a", "tcp", "h:1"), up("a", "tcp", "h:2")}}), "not unique"},
-		{"network", one(Release{ID: "r1", Upstreams: []Upstream{up("a", "udp", "h:1")}}), "udp"},
-		{"address", one(Release{ID: "r1", Upstreams: []Upstream{up("a", "tcp", "h")}}), "host:port"},
+		{"upstream twice", one(Release{ID: "r1", Upstreams: []Upstream{up("a", "tcp", "127.0.0.1:1"), up("a", "tcp", "h:2")}}), "not unique"},
+		{"network", one(Release{ID: "r1", Upstreams: []Upstream{up("a", "udp", "127.0.0.1:1")}}), "udp"},
+		{"address", one(Release{ID: "r1", Upstreams: []Upstream{up("a", "tcp", "h")}}), "IP:port"},
 		{"socket", one(Release{ID: "r1", Upstreams: []Upstream{up("a", "unix", "")}}), "empty"},
 		{"interval", one(Release{ID: "r1", Health: &health.Check{TCP: true}}), "interval"},
 		{"path", Table{Version: 1, Services: []Service{{Name: "a", Paths: []string{"api"}}}}, "slash"},

@@ -2,17 +2,13 @@ package proxy
 
 import (
 	"context"
-	"errors"
-	"fmt"
-	"log/slog"
 	"net"
-	"net/http"
 	"sync"
 	"time"
 )
 
 const (
-	// sweepInterval is how often idle connections are looked through.
+	// sweepInterval is how often idle connections are looked through at the end.
 	sweepInterval = 250 * time.Millisecond
 	// quietTime is how long a client's connection must have been idle to be
 	// closed when the proxy ends. A client that has been silent that long is
@@ -29,53 +25,128 @@ const (
 //
 // Run may be called once.
 func (p *Proxy) Run(ctx context.Context, listeners []net.Listener, control net.Listener) error {
-	// background goes on while requests in flight end; base is what requests
-	// are derived from.
+	defer closeListeners(listeners)
+	stopAccepting, stopLoops, err := p.startLoops(listeners)
+	if err != nil {
+		return err
+	}
+	// background goes on while requests in flight end.
 	background, stopBackground := context.WithCancel(context.WithoutCancel(ctx))
-	base, cutRest := context.WithCancelCause(context.WithoutCancel(ctx))
-	defer cutRest(nil)
-
-	failed := make(chan error, len(listeners)+1)
 	var helpers sync.WaitGroup
 	helpers.Go(func() { p.accessLog.run(background) })
 	helpers.Go(func() { p.probeAll(background) })
-	helpers.Go(func() { p.sweep(background) })
-	controlServer := p.startControl(control, listeners, &helpers, failed)
+	controlServer := p.startControl(control, listeners, &helpers)
 
-	server := p.clientServer(base)
-	var accepting sync.WaitGroup
-	var clientListeners []*clientListener
-	for _, l := range listeners {
-		clientListeners = append(clientListeners, p.clients.listener(l))
-	}
-	grace, err := p.awaitTable(ctx, failed)
+	grace, err := p.awaitTable(ctx)
 	if grace < 0 {
-		for _, l := range clientListeners {
-			accepting.Go(func() { p.accept(server, l, failed) })
-		}
-		grace, err = p.awaitEnd(ctx, failed)
+		p.accepting.Store(true)
+		p.wakeAll()
+		grace, err = p.awaitEnd(ctx)
 	}
 
 	p.closing.Store(true)
-	for _, l := range clientListeners {
-		_ = l.Close()
-	}
-	accepting.Wait()
+	stopAccepting()
+	closeListeners(listeners)
 	close(p.stopped)
-	p.clientsOut(max(grace, 0), cutRest)
-	server.Close()
+	p.clientsOut(max(grace, 0))
+	p.tunnels.Wait()
 	p.copies.stop()
+	stopLoops()
 
 	stopBackground()
 	p.stopControl(controlServer)
 	helpers.Wait()
-	p.closeUpstreams()
 	return err
+}
+
+func closeListeners(listeners []net.Listener) {
+	for _, l := range listeners {
+		l.Close()
+	}
+}
+
+// startLoops has the loops run, and returns what has them accept no more, and then what
+// ends them.
+func (p *Proxy) startLoops(listeners []net.Listener) (stopAccepting, stop func(), err error) {
+	fds, err := openListeners(listeners)
+	if err != nil {
+		return nil, nil, err
+	}
+	var pollers []*poller
+	for range p.loops {
+		poller, err := newPoller()
+		if err != nil {
+			for _, other := range pollers {
+				other.close()
+			}
+			closeAll(fds)
+			return nil, nil, err
+		}
+		pollers = append(pollers, poller)
+	}
+	var running sync.WaitGroup
+	for i, l := range p.loops {
+		l.open(pollers[i], fds)
+		running.Go(l.run)
+	}
+	stopAccepting = func() {
+		p.accepting.Store(false)
+		for _, l := range p.loops {
+			l.do(l.deafen)
+		}
+		closeAll(fds)
+	}
+	stop = func() {
+		for _, l := range p.loops {
+			l.do(l.end)
+		}
+		running.Wait()
+		for _, l := range p.loops {
+			l.close()
+		}
+	}
+	return stopAccepting, stop, nil
+}
+
+// wakeAll has every loop look at what has changed.
+func (p *Proxy) wakeAll() {
+	for _, l := range p.loops {
+		l.wake()
+	}
+}
+
+// fail ends Run with an error.
+func (p *Proxy) fail(err error) {
+	select {
+	case p.failed <- err:
+	default: // the first one tells
+	}
+}
+
+// leastBusy returns the loop with the fewest connections, which is l if no other has
+// fewer.
+func (p *Proxy) leastBusy(l *loop) *loop {
+	least := l
+	for _, other := range p.loops {
+		if other.load.Load() < least.load.Load() {
+			least = other
+		}
+	}
+	return least
+}
+
+// clientsChanged tells of room for clients, and of the end of the last one.
+func (p *Proxy) clientsChanged() {
+	select {
+	case p.left <- struct{}{}:
+	default:
+	}
+	p.wakeAll()
 }
 
 // awaitTable returns when there is a table, with a negative grace, or when it is
 // time to end before.
-func (p *Proxy) awaitTable(ctx context.Context, failed <-chan error) (grace time.Duration, err error) {
+func (p *Proxy) awaitTable(ctx context.Context) (grace time.Duration, err error) {
 	select {
 	case <-p.first:
 		return -1, nil
@@ -83,98 +154,60 @@ func (p *Proxy) awaitTable(ctx context.Context, failed <-chan error) (grace time
 		return max(grace, 0), nil
 	case <-ctx.Done():
 		return p.cfg.ShutdownGrace, nil
-	case err = <-failed:
+	case err = <-p.failed:
 		return 0, err
 	}
 }
 
 // awaitEnd returns when it is time to end, with the time that requests in flight
 // have.
-func (p *Proxy) awaitEnd(ctx context.Context, failed <-chan error) (grace time.Duration, err error) {
+func (p *Proxy) awaitEnd(ctx context.Context) (grace time.Duration, err error) {
 	select {
 	case grace = <-p.shutdown:
 		return grace, nil
 	case <-ctx.Done():
 		return p.cfg.ShutdownGrace, nil
-	case err = <-failed:
+	case err = <-p.failed:
 		return p.cfg.ShutdownGrace, err
-	}
-}
-
-func (p *Proxy) clientServer(base context.Context) *http.Server {
-	return &http.Server{
-		Handler:                      http.HandlerFunc(p.serveHTTP),
-		DisableGeneralOptionsHandler: true,
-		ReadHeaderTimeout:            p.cfg.ReadHeaderTimeout,
-		IdleTimeout:                  p.cfg.IdleTimeout,
-		MaxHeaderBytes:               p.cfg.MaxHeaderBytes,
-		// It tells of what clients do wrong, which is counted.
-		ErrorLog:    slog.NewLogLogger(p.cfg.Logger.Handler(), slog.LevelDebug),
-		BaseContext: func(net.Listener) context.Context { return base },
-		ConnContext: func(ctx context.Context, c net.Conn) context.Context {
-			return context.WithValue(ctx, clientKey{}, c)
-		},
-		ConnState: func(c net.Conn, state http.ConnState) {
-			cc := c.(*clientConn)
-			switch state {
-			case http.StateActive:
-				cc.unanswered = true
-			case http.StateIdle:
-				cc.setIdle()
-			}
-		},
-	}
-}
-
-func (p *Proxy) accept(server *http.Server, l *clientListener, failed chan<- error) {
-	if err := server.Serve(l); !errors.Is(err, net.ErrClosed) && !errors.Is(err, http.ErrServerClosed) {
-		failed <- fmt.Errorf("accept connections on %s: %w", l.Addr(), err)
 	}
 }
 
 // clientsOut waits until every client's connection is closed: those in use after
 // their answer, the others when they have been idle for long. What is left after
 // the grace is cut.
-func (p *Proxy) clientsOut(grace time.Duration, cutRest context.CancelCauseFunc) {
-	gone := p.clients.gone()
+func (p *Proxy) clientsOut(grace time.Duration) {
 	end := time.NewTimer(grace)
 	defer end.Stop()
 	tick := time.NewTicker(sweepInterval)
 	defer tick.Stop()
-	for {
+	for p.clients.open.Load() > 0 {
 		select {
-		case <-gone:
-			return
+		case <-p.left:
 		case <-tick.C:
-			p.clients.closeIdle(min(quietTime, grace/2))
+			p.closeIdle(min(quietTime, grace/2))
 		case <-end.C:
-			cutRest(errCut)
-			p.clients.closeAll()
-			<-gone
-			return
-		}
-	}
-}
-
-// sweep closes connections to upstreams that have been idle for too long.
-func (p *Proxy) sweep(ctx context.Context) {
-	tick := time.NewTicker(sweepInterval)
-	defer tick.Stop()
-	for {
-		select {
-		case now := <-tick.C:
-			for _, u := range p.table.Load().upstreams {
-				u.idle.closeOld(now)
+			for _, l := range p.loops {
+				l.do(func() {
+					l.takeInbox()
+					l.cutAll()
+				})
 			}
-		case <-ctx.Done():
-			return
+			p.tunnels.Wait()
 		}
 	}
 }
 
-// closeUpstreams closes the connections that wait for a request which won't come.
-func (p *Proxy) closeUpstreams() {
-	for _, u := range p.table.Load().upstreams {
-		u.idle.setOpen(false)
+// closeIdle closes the clients' connections that have waited for a request for longer
+// than limit. A request that is on its way just then is lost to it, as with any idle
+// timeout; the longer the limit, the less likely.
+func (p *Proxy) closeIdle(limit time.Duration) {
+	for _, l := range p.loops {
+		l.do(func() {
+			for _, c := range l.clients() {
+				if c.idleFor() >= limit && c.quiet() {
+					c.close()
+				}
+			}
+		})
 	}
 }

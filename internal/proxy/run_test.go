@@ -348,12 +348,12 @@ func TestIdleClientsAreClosed(t *testing.T) {
 	}
 	_, busy := p.raw("GET /slow HTTP/1.1\r\nHost: a\r\n\r\n")
 	eventually(t, "it is in flight", func() bool { return statsOf(p.stats(), "web", "r1").InFlight == 1 })
-	p.clients.closeIdle(time.Hour)
+	p.closeIdle(time.Hour)
 	if n := p.stats().ConnectionsOpen; n != 3 {
 		t.Errorf("%d connections are open, want 3", n)
 	}
 	eventually(t, "only the busy one is open", func() bool {
-		p.clients.closeIdle(1)
+		p.closeIdle(1)
 		return p.stats().ConnectionsOpen == 1
 	})
 	for _, r := range []*bufio.Reader{fresh, kept} {

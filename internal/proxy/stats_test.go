@@ -6,23 +6,19 @@ import (
 )
 
 func TestReleaseStatsMinus(t *testing.T) {
-	a := &account{release: "r1", flights: make(map[*flight]*upstream)}
+	a := &account{release: "r1"}
 	end := func(o outcome) { a.refuse(o) }
 	for _, o := range []outcome{unavailable, broken, clientGone} {
 		end(o)
 	}
-	a.mu.Lock()
 	a.stats.Accepted++
 	a.count(answered, 204, time.Second)
-	a.mu.Unlock()
 	before := a.snapshot()
 	for _, o := range []outcome{unavailable, connectFailed, connectFailed, broken, timedOut, truncated, cut, clientGone} {
 		end(o)
 	}
-	a.mu.Lock()
 	a.stats.Accepted++
 	a.count(answered, 599, time.Millisecond)
-	a.mu.Unlock()
 	got := a.snapshot().Minus(before)
 	want := Failures{Unavailable: 1, Connect: 2, Broken: 1, Timeout: 1, Truncated: 1, Cut: 1}
 	if got.Failed != want || got.Accepted != 9 || got.ClientGone != 1 || got.Answered != [6]uint64{5: 1} || got.Latency.Count() != 1 {

@@ -7,8 +7,6 @@ import (
 	"encoding/binary"
 	"fmt"
 	"math/bits"
-	"net/http"
-	"strings"
 )
 
 // tokenBytes is the length of a client's token, enough that no two are the same.
@@ -34,9 +32,9 @@ func newSticky(s *Sticky, candidate *release) *sticky {
 // none: "".
 func (s *sticky) client(f *flight) string {
 	if s.Header != "" {
-		return f.header.Get(s.Header)
+		return f.firstValue(s.Header)
 	}
-	for _, token := range cookiesNamed(f.header, s.Cookie) {
+	for _, token := range f.cookiesNamed(s.Cookie) {
 		if isToken(token) {
 			return token
 		}
@@ -70,26 +68,6 @@ func newToken() string {
 func isToken(s string) bool {
 	b, err := base64.RawURLEncoding.Strict().DecodeString(s)
 	return err == nil && len(b) == tokenBytes
-}
-
-// setCookie gives the client the token that was made for it, to have as long as its
-// session.
-func (t *transfer) setCookie(answer http.Header) {
-	if t.flight.cookie == "" {
-		return
-	}
-	c := http.Cookie{
-		Name: t.flight.cookie, Value: t.flight.token, Path: "/",
-		HttpOnly: true, SameSite: http.SameSiteLaxMode, Secure: cameByHTTPS(t.r.Header),
-	}
-	answer["Set-Cookie"] = append(answer["Set-Cookie"], c.String())
-}
-
-// cameByHTTPS looks at a header after setForwarded: only trusted proxies have a word
-// in it, the first of them the one that the client speaks to.
-func cameByHTTPS(h http.Header) bool {
-	proto, _, _ := strings.Cut(h.Get("X-Forwarded-Proto"), ",")
-	return strings.EqualFold(strings.TrimSpace(proto), "https")
 }
 
 func (s *Sticky) validate() error {

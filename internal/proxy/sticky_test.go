@@ -36,10 +36,10 @@ func TestStickyNeverGoesBack(t *testing.T) {
 		for weight := range services {
 			s := canary(weight, at("127.0.0.1:1"), at("127.0.0.1:2"))
 			s.Sticky = &c.sticky
-			services[weight] = s.compile(uint64(weight)+1, newRegistry())
+			services[weight] = s.compile(newTestRegistry())
 		}
 		atCandidate := func(weight int, client string) bool {
-			return services[weight].chooseFor(&flight{header: c.header(client)}, rand.IntN).id == "r2"
+			return services[weight].chooseFor(&flight{head: headOf(c.header(client))}, rand.IntN).id == "r2"
 		}
 		joined := make(map[int]int)
 		for n := range clients {
@@ -65,12 +65,12 @@ func TestStickyChoice(t *testing.T) {
 	compiled := func(candidate string, s Sticky) *service {
 		svc := canary(50, at("127.0.0.1:1"), at("127.0.0.1:2"))
 		svc.Releases[1].ID, svc.Candidate, svc.Sticky = candidate, candidate, &s
-		return svc.compile(1, newRegistry())
+		return svc.compile(newTestRegistry())
 	}
 	// Another candidate tries other clients.
 	moved := 0
 	for n := range 1000 {
-		f := &flight{header: http.Header{"X-User": {fmt.Sprint(n)}}}
+		f := &flight{head: headOf(http.Header{"X-User": {fmt.Sprint(n)}})}
 		one := compiled("r2", Sticky{Header: "X-User"}).chooseFor(f, rand.IntN).id == "r2"
 		other := compiled("r3", Sticky{Header: "X-User"}).chooseFor(f, rand.IntN).id == "r3"
 		if one != other {

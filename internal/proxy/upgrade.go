@@ -2,9 +2,7 @@ package proxy
 
 import (
 	"bytes"
-	"context"
 	"errors"
-	"fmt"
 	"io"
 	"net"
 	"net/http"
@@ -12,83 +10,131 @@ import (
 	"time"
 )
 
+// relaySize is how many bytes of an upgraded connection are passed on at a time.
+const relaySize = 32 << 10
+
 // halfClosedLimit is how long the other direction of an upgraded connection may be
 // silent after one has ended.
 const halfClosedLimit = time.Minute
 
-// switchProtocols passes on an upgraded connection (RFC 9110 section 7.8) until
-// both sides are done with it. It is in flight so long.
-func (t *transfer) switchProtocols(ctx context.Context, x *exchange) {
-	defer x.conn.close()
-	conn, buffered, err := http.NewResponseController(t.w).Hijack()
-	if err != nil {
-		t.end(t.orGone(ctx, broken))
-		t.explain(t.result)
-		return
-	}
-	defer conn.Close()
-	ws := newWebSocket(conn, t.upgrade)
-	if ws != nil {
-		t.flight.goAway = ws.goAway
-	}
-	t.flight.account.upgrade(&t.flight)
-	t.status = http.StatusSwitchingProtocols
-	if _, err := conn.Write(t.switchHead(x.resp)); err != nil {
-		t.end(t.orCut(ctx, clientGone))
-		return
-	}
-	if ws != nil {
-		ws.begin()
-		conn = ws
-	}
-	early, _ := buffered.Reader.Peek(buffered.Reader.Buffered())
-	t.sent = relay(conn, early, x.conn)
-	if t.orCut(ctx, answered) == cut {
-		t.end(cut)
-		return
-	}
-	t.result = answered
-	t.latency = time.Since(t.start)
-	t.flight.end(answered, t.status, t.latency)
+// tunnel is an upgraded connection (RFC 9110 section 7.8). It leaves the loop for two
+// goroutines, and is in flight until both sides are done with it.
+type tunnel struct {
+	x                *exchange
+	client, upstream net.Conn
+	// head goes to the client first, then what the upstream has sent already; early is
+	// what the client has.
+	head, late, early []byte
+	// ws is nil when the protocol is another.
+	ws *webSocket
+	// wasCut is guarded by the loop's lock.
+	wasCut bool
 }
 
-// switchHead is the head of the answer that changes the protocol.
-func (t *transfer) switchHead(resp *http.Response) []byte {
-	h := make(http.Header)
-	answerHeader(h, resp, t.id)
-	t.setCookie(h)
-	h.Set("Connection", "Upgrade")
-	h.Set("Upgrade", t.upgrade)
-	var head bytes.Buffer
-	fmt.Fprintf(&head, "HTTP/1.1 %d %s\r\n", resp.StatusCode, http.StatusText(resp.StatusCode))
-	_ = h.Write(&head) // to a buffer, which can't fail
-	head.WriteString("\r\n")
-	return head.Bytes()
+// switchProtocols makes a tunnel of the two connections.
+func (x *exchange) switchProtocols() {
+	c, a, up := x.client, &x.answer, x.up
+	x.status = http.StatusSwitchingProtocols
+	t := &tunnel{
+		x:     x,
+		head:  x.appendAnswerHead(bytes.Clone(a.pre[a.preSent:])),
+		late:  bytes.Clone(a.piece[a.from:a.to]),
+		early: bytes.Clone(c.in[c.start:c.end]),
+	}
+	x.loop.timers.forget(&c.timer)
+	x.loop.timers.forget(&up.timer)
+	x.up = nil
+	var clientErr, upstreamErr error
+	t.client, clientErr = connOf(c.release())
+	t.upstream, upstreamErr = connOf(up.release())
+	if err := errors.Join(clientErr, upstreamErr); err != nil {
+		x.loop.p.cfg.Logger.Warn("an upgraded connection is lost", "reason", err)
+		t.close()
+		x.end(broken)
+		c.gone()
+		x.over()
+		return
+	}
+	x.stage, x.tunnel = tunnelled, t
+	if t.ws = newWebSocket(t.client, string(x.protocol)); t.ws != nil {
+		x.flight.goAway = t.ws.goAway
+	}
+	x.flight.account.upgrade(&x.flight)
+	x.loop.p.tunnels.Go(t.run)
+}
+
+// run passes on what both sides send, and ends the exchange then.
+func (t *tunnel) run() {
+	sent, err := t.pass()
+	t.close()
+	x := t.x
+	x.loop.do(func() {
+		x.sent = sent
+		switch {
+		case t.wasCut:
+			x.end(cut)
+		case err != nil:
+			x.end(clientGone)
+		default:
+			x.result = answered
+			x.latency = x.loop.now.Sub(x.start)
+			x.flight.end(answered, x.status, x.latency)
+		}
+		x.client.gone()
+		x.over()
+	})
+}
+
+// pass returns how many bytes went to the client, and an error when it didn't even get
+// the head of the answer.
+func (t *tunnel) pass() (sent int64, err error) {
+	if _, err := t.client.Write(t.head); err != nil {
+		return 0, err
+	}
+	client := t.client
+	if t.ws != nil {
+		t.ws.begin()
+		client = t.ws
+	}
+	return relay(client, t.early, t.upstream, t.late), nil
+}
+
+// cut breaks the connection off. The loop's lock is held.
+func (t *tunnel) cut() {
+	t.wasCut = true
+	t.close()
+}
+
+func (t *tunnel) close() {
+	for _, c := range []net.Conn{t.client, t.upstream} {
+		if c != nil {
+			c.Close()
+		}
+	}
 }
 
 // relay passes bytes both ways until both directions have ended, or one has broken.
-// early is what the client has sent already. It returns the number of bytes that
-// went to the client.
-func relay(client net.Conn, early []byte, upstream *upstreamConn) (sent int64) {
+// early is what the client has sent already, late what the upstream has. It returns the
+// number of bytes that went to the client.
+func relay(client net.Conn, early []byte, upstream net.Conn, late []byte) (sent int64) {
 	var halfClosed atomic.Bool
 	ended := make(chan error, 2)
-	fromUpstream, _ := upstream.r.Peek(upstream.r.Buffered())
 	go func() {
-		_, err := relayOneWay(upstream.conn, early, client, &halfClosed)
+		_, err := relayOneWay(upstream, early, client, &halfClosed)
 		ended <- err
 	}()
 	go func() {
-		n, err := relayOneWay(client, fromUpstream, upstream.conn, &halfClosed)
+		n, err := relayOneWay(client, late, upstream, &halfClosed)
 		sent = n
 		ended <- err
 	}()
 	if err := <-ended; err != nil {
 		client.Close()
-		upstream.close()
+		upstream.Close()
 	} else {
 		halfClosed.Store(true)
 		client.SetReadDeadline(time.Now().Add(halfClosedLimit))
-		upstream.conn.SetReadDeadline(time.Now().Add(halfClosedLimit))
+		upstream.SetReadDeadline(time.Now().Add(halfClosedLimit))
 	}
 	<-ended //nolint:errcheck // the other direction ends because this one has
 	return sent
@@ -99,7 +145,7 @@ func relay(client net.Conn, early []byte, upstream *upstreamConn) (sent int64) {
 func relayOneWay(dst net.Conn, first []byte, src net.Conn, halfClosed *atomic.Bool) (n int64, err error) {
 	written, err := dst.Write(first)
 	n = int64(written)
-	buffer := make([]byte, copyBuffer)
+	buffer := make([]byte, relaySize)
 	for err == nil {
 		if halfClosed.Load() {
 			src.SetReadDeadline(time.Now().Add(halfClosedLimit))
@@ -117,4 +163,14 @@ func relayOneWay(dst net.Conn, first []byte, src net.Conn, halfClosed *atomic.Bo
 		}
 	}
 	return n, err
+}
+
+// closeWrite sends the end of a direction and leaves the other open, where the
+// connection can.
+func closeWrite(conn net.Conn) error {
+	half, ok := conn.(interface{ CloseWrite() error })
+	if !ok {
+		return io.ErrClosedPipe
+	}
+	return half.CloseWrite()
 }

@@ -14,6 +14,8 @@ type Chunked struct {
 	// digits is how many of a size were read, left what is to come of a chunk's data.
 	digits int
 	left   int64
+	// data is how many bytes of data have come.
+	data int64
 	// extensions is how many bytes of them were left out.
 	extensions int
 }
@@ -35,8 +37,8 @@ const (
 // the empty line.
 func (c *Chunked) Done() bool { return c.state == lastChunk }
 
-// Left is how many bytes are to come of the data of the chunk that has begun.
-func (c *Chunked) Left() int64 { return c.left }
+// Data is how many bytes of data have come, without the framing.
+func (c *Chunked) Data() int64 { return c.data }
 
 // Filter goes through the next bytes of a body, up to the last chunk, and removes what
 // isn't to be passed on: the extensions, which are for one connection (section 7.1.1),
@@ -52,6 +54,7 @@ func (c *Chunked) Filter(b []byte, framed bool) (kept, used int, err error) {
 			}
 			kept += n
 			used += n
+			c.data += int64(n)
 			if c.left -= int64(n); c.left == 0 {
 				c.state = afterData
 			}

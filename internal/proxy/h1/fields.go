@@ -104,6 +104,52 @@ func (h *Head) Get(kind Kind) (value []byte, found bool) {
 	return nil, false
 }
 
+// Kinds is a set of kinds.
+type Kinds uint32
+
+// KindsOf returns the set of some kinds.
+func KindsOf(kinds ...Kind) (set Kinds) {
+	for _, k := range kinds {
+		set |= 1 << k
+	}
+	return set
+}
+
+// AppendLines appends the lines of all fields but those of some kinds, as they came and
+// in their order.
+func (h *Head) AppendLines(dst []byte, except Kinds) []byte {
+	// Lines that follow each other go in one piece.
+	var start, end uint32
+	for i := range h.Fields {
+		f := &h.Fields[i]
+		if except>>f.Kind&1 != 0 {
+			continue
+		}
+		if f.start != end {
+			dst = append(dst, h.Raw[start:end]...)
+			start = f.start
+		}
+		end = f.end
+	}
+	return append(dst, h.Raw[start:end]...)
+}
+
+// AppendJoined appends the values of all fields of a kind as one list, and reports
+// whether there are any.
+func (h *Head) AppendJoined(dst []byte, kind Kind) (joined []byte, found bool) {
+	for i := range h.Fields {
+		if h.Fields[i].Kind != kind {
+			continue
+		}
+		if found {
+			dst = append(dst, ", "...)
+		}
+		dst = append(dst, h.Value(&h.Fields[i])...)
+		found = true
+	}
+	return dst, found
+}
+
 // Size is how many bytes of memory the head takes.
 func (h *Head) Size() int { return len(h.Raw) + len(h.Fields)*24 }
 

@@ -1,0 +1,174 @@
+package proxy
+
+import (
+	"slices"
+	"syscall"
+	"time"
+)
+
+// idleUpstream is how long a connection to an upstream is kept for the next
+// request. It is short since most upstreams are on this machine, where a new
+// connection costs little, and since it must be shorter than the idle time of any
+// common server (gunicorn 2 s, Node 5 s): the side that sends requests has to be
+// the one that closes, or a request meets a connection being closed.
+const idleUpstream = time.Second
+
+// pool is what one loop has of an upstream: its connections, and how many of its
+// requests are there. It lives over all tables that have the same instance in the same
+// release at the same target.
+type pool struct {
+	upstream *upstream
+	loop     *loop
+	account  *account
+	// address is the upstream's; the calls that take one write to it.
+	address address
+
+	inFlight int64
+	// open is set while new requests may come.
+	open bool
+
+	// idle are the connections that wait for a request, if keep is set. The one used
+	// last comes last and is taken first, so that those too many get old.
+	keep bool
+	idle []*upstreamConn
+}
+
+func newPool(l *loop, a *account, u *upstream) *pool {
+	p := &pool{upstream: u, loop: l, account: a}
+	// A table is validated before it comes here.
+	p.address, _ = addressOf(u.target.Network, u.target.Address)
+	return p
+}
+
+// take and give count a request that uses the pool, which may be nil.
+func (p *pool) take() {
+	if p != nil {
+		p.inFlight++
+	}
+}
+
+func (p *pool) give() {
+	if p != nil {
+		p.inFlight--
+	}
+}
+
+// setOpen says whether new requests may come, and whether connections are kept for
+// them. When not, those that wait for one are closed.
+func (p *pool) setOpen(open, keep bool) {
+	p.open, p.keep = open, keep
+	if !keep {
+		p.closeIdle()
+	}
+}
+
+func (p *pool) closeIdle() {
+	for _, c := range p.idle {
+		c.close()
+	}
+	clear(p.idle)
+	p.idle = p.idle[:0]
+}
+
+// get returns an idle connection that the upstream hasn't closed, or nil. With sure set
+// the kernel is asked once more whether that is so: what it has told may be a moment
+// old, and the request is one that couldn't be sent again.
+func (p *pool) get(sure bool) *upstreamConn {
+	for len(p.idle) > 0 {
+		last := len(p.idle) - 1
+		c := p.idle[last]
+		p.idle[last] = nil
+		p.idle = p.idle[:last]
+		if p.loop.now.Sub(c.idleSince) < idleUpstream && (!sure || c.quiet()) {
+			p.loop.timers.set(&c.timer, time.Time{})
+			return c
+		}
+		c.close()
+	}
+	return nil
+}
+
+// put keeps a connection for another request.
+func (p *pool) put(c *upstreamConn) {
+	c.exchange = nil
+	if !p.keep || c.ended || c.broken {
+		c.close()
+		return
+	}
+	c.idleSince = p.loop.now
+	p.idle = append(p.idle, c)
+	p.loop.timers.set(&c.timer, c.idleSince.Add(idleUpstream))
+}
+
+// connect begins a new connection. An error that says that the instance is not there
+// ejects the upstream.
+func (p *pool) connect() (*upstreamConn, error) {
+	fd, done, err := connectFD(p.address)
+	if err != nil {
+		p.upstream.unreachable(err)
+		return nil, err
+	}
+	c := &upstreamConn{pool: p, connecting: !done}
+	c.timer.owner = c
+	if err := c.watch(p.loop, fd, c); err != nil {
+		closeFD(fd)
+		return nil, err
+	}
+	c.writable = done
+	return c, nil
+}
+
+// upstreamConn is a connection to an upstream, used for one exchange at a time.
+type upstreamConn struct {
+	socket
+	pool *pool
+	// exchange is the one that uses it; nil when it is idle.
+	exchange   *exchange
+	connecting bool
+	idleSince  time.Time
+	timer      timer
+}
+
+// ready passes on to the exchange that something has happened. On an idle connection
+// that is its end, or bytes that nobody asked for.
+func (c *upstreamConn) ready() {
+	switch {
+	case c.exchange != nil:
+		c.exchange.ready()
+	case c.readable && !c.quiet():
+		c.drop()
+	}
+}
+
+// expire closes a connection that was idle for too long.
+func (c *upstreamConn) expire() { c.drop() }
+
+// drop closes an idle connection.
+func (c *upstreamConn) drop() {
+	if i := slices.Index(c.pool.idle, c); i >= 0 {
+		c.pool.idle = slices.Delete(c.pool.idle, i, i+1)
+	}
+	c.close()
+}
+
+func (c *upstreamConn) close() {
+	c.loop.timers.forget(&c.timer)
+	c.socket.close()
+	c.exchange = nil
+}
+
+// connected ends connecting, if it is at its end. It reports whether it is.
+func (c *upstreamConn) connected() (bool, error) {
+	if !c.writable && !c.broken {
+		return false, nil
+	}
+	c.connecting = false
+	err := connectedFD(c.fd)
+	if err != nil {
+		c.pool.upstream.unreachable(err)
+	}
+	return true, err
+}
+
+// errConnectTimeout is the end of an attempt to connect that took too long.
+const errConnectTimeout = syscall.ETIMEDOUT
