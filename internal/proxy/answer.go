@@ -2,7 +2,7 @@ package proxy
 
 import (
 	"errors"
-	"fmt"
+	"io"
 	"net/http"
 	"strconv"
 	"strings"
@@ -169,7 +169,11 @@ func (x *exchange) readAnswer() bool {
 func (x *exchange) upstreamEnded(errno syscall.Errno) bool {
 	a := &x.answer
 	if x.stage != answering {
-		x.attemptFailed(broken, fmt.Errorf("read the answer: %w", errno))
+		err := io.EOF
+		if errno != 0 {
+			err = errno
+		}
+		x.attemptFailed(broken, err)
 		return false
 	}
 	if a.head.Body != h1.UntilClose || errno != 0 {

@@ -204,6 +204,14 @@ func (c *clientConn) use(n int) {
 	c.giveBack()
 }
 
+// putBack keeps bytes that were read too early. Nothing else is unread.
+func (c *clientConn) putBack(b []byte) {
+	c.in = c.loop.buffers.getRead()
+	c.in = append(c.in[:0], b...)
+	c.in = c.in[:cap(c.in)]
+	c.start, c.end = 0, len(b)
+}
+
 // giveBack gives the buffer back if nothing is in it.
 func (c *clientConn) giveBack() {
 	if c.start == c.end && c.in != nil {

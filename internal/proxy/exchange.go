@@ -3,6 +3,7 @@ package proxy
 import (
 	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"strings"
 	"time"
@@ -274,6 +275,7 @@ func (x *exchange) attemptFailed(o outcome, err error) {
 		method:     h1.String(x.request.Method),
 		dialFailed: o == connectFailed, timedOut: o == timedOut,
 		wrote: u.wrote, replayable: u.kept, begun: x.answer.got > 0,
+		unread: errors.Is(err, io.EOF) && x.up.unread(u.wrote),
 	}
 	if o == broken {
 		x.loop.p.cfg.Logger.Debug("an upstream broke off", "request", string(x.id), "service", x.flight.service.name, "upstream", x.flight.pool.upstream.id, "error", err)

@@ -177,8 +177,8 @@ func (l *loop) close() {
 }
 
 // apply puts a table in force in this loop, and has the requests that wait choose by it.
-func (l *loop) apply(t Table) {
-	l.table = compile(t, l.registry)
+func (l *loop) apply(next *compiled) {
+	l.table = next
 	l.registry.follow(l.table)
 	for _, f := range l.held.all() {
 		if f.waits() {

@@ -91,7 +91,7 @@ func (p *pool) get(sure bool) *upstreamConn {
 // put keeps a connection for another request.
 func (p *pool) put(c *upstreamConn) {
 	c.exchange = nil
-	if !p.keep || c.ended || c.broken {
+	if !p.keep || c.ended || c.broken || (c.readable && !c.quiet()) {
 		c.close()
 		return
 	}
@@ -108,7 +108,7 @@ func (p *pool) connect() (*upstreamConn, error) {
 		p.upstream.unreachable(err)
 		return nil, err
 	}
-	c := &upstreamConn{pool: p, connecting: !done}
+	c := &upstreamConn{pool: p, connecting: !done, acked: -1}
 	c.timer.owner = c
 	if err := c.watch(p.loop, fd, c); err != nil {
 		closeFD(fd)
@@ -127,6 +127,9 @@ type upstreamConn struct {
 	connecting bool
 	idleSince  time.Time
 	timer      timer
+	// written is how many bytes of requests were written to it, and acked how many the
+	// kernel says were acknowledged before the first of those.
+	written, acked int64
 }
 
 // ready passes on to the exchange that something has happened. On an idle connection
@@ -166,8 +169,19 @@ func (c *upstreamConn) connected() (bool, error) {
 	err := connectedFD(c.fd)
 	if err != nil {
 		c.pool.upstream.unreachable(err)
+		return true, err
 	}
-	return true, err
+	c.acked = ackedFD(c.fd)
+	return true, nil
+}
+
+// unread reports whether it is proved that the upstream has got none of the last bytes
+// that were written, after it has ended its direction: its kernel has acknowledged
+// none. That alone proves nothing, as an acknowledgement may be on its way; the end,
+// which comes after what was acknowledged before it, makes it a proof, and a reset
+// doesn't. On a unix socket what was written is there.
+func (c *upstreamConn) unread(last int64) bool {
+	return c.acked >= 0 && !c.broken && last > 0 && ackedFD(c.fd) == c.acked+c.written-last
 }
 
 // errConnectTimeout is the end of an attempt to connect that took too long.

@@ -151,7 +151,9 @@ func (p *Proxy) Apply(ctx context.Context, t Table) error {
 	p.version, p.content = t.Version, content
 	p.shared.beginHolds(t, p.loops[0].table)
 	for _, l := range p.loops {
-		l.do(func() { l.apply(t) })
+		// What takes long is done while the loop goes on.
+		next := compile(t, l.registry)
+		l.do(func() { l.apply(next) })
 	}
 	p.shared.follow(p.loops[0].table)
 	p.copies.follow(p.loops[0].table)

@@ -3,7 +3,8 @@ package proxy
 import "time"
 
 // registry keeps what outlives a table in one loop: the accounts of all releases of this
-// epoch, and the pools of the upstreams of the table in force. The loop's lock guards it.
+// epoch, and the pools of the upstreams of the table in force. Proxy.mu guards the maps,
+// the loop's lock what is in them.
 type registry struct {
 	loop     *loop
 	shared   *shared

@@ -14,6 +14,8 @@ type attempt struct {
 	replayable bool
 	// begun: a byte of the answer has arrived.
 	begun bool
+	// unread: it is proved that the upstream has got nothing of what was written.
+	unread bool
 	// timedOut: the upstream took too long, and may be at work still.
 	timedOut bool
 }
@@ -30,7 +32,8 @@ type attempt struct {
 //  2. After a timeout, never: the upstream works on the request, perhaps
 //     because there is too much to do, and a second copy would add to it.
 //  3. When a part of the body is gone, never: the request can't be said again.
-//  4. When there was no connection, or nothing was written to it: any method.
+//  4. When there was no connection, when nothing was written to it, or when it is
+//     proved that nothing of that was received: any method.
 //  5. When some of it was written, an upstream may have acted on it: only the
 //     idempotent methods, which are the safe ones (section 9.2.1), PUT and
 //     DELETE (section 9.2.2). A POST or PATCH isn't sent twice, whatever it
@@ -39,7 +42,7 @@ func retryable(a attempt) bool {
 	switch {
 	case a.begun, a.timedOut, !a.replayable:
 		return false
-	case a.dialFailed, a.wrote == 0:
+	case a.dialFailed, a.wrote == 0, a.unread:
 		return true
 	}
 	return idempotent(a.method)

@@ -98,7 +98,9 @@ func (p *Proxy) startLoops(listeners []net.Listener) (stopAccepting, stop func()
 	}
 	stop = func() {
 		for _, l := range p.loops {
+			p.mu.Lock()
 			l.do(l.end)
+			p.mu.Unlock()
 		}
 		running.Wait()
 		for _, l := range p.loops {
@@ -186,14 +188,21 @@ func (p *Proxy) clientsOut(grace time.Duration) {
 		case <-tick.C:
 			p.closeIdle(min(quietTime, grace/2))
 		case <-end.C:
-			for _, l := range p.loops {
-				l.do(func() {
-					l.takeInbox()
-					l.cutAll()
-				})
-			}
+			p.cutAll()
 			p.tunnels.Wait()
 		}
+	}
+}
+
+// cutAll breaks off everything.
+func (p *Proxy) cutAll() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, l := range p.loops {
+		l.do(func() {
+			l.takeInbox()
+			l.cutAll()
+		})
 	}
 }
 

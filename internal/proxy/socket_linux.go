@@ -266,6 +266,19 @@ func connectedFD(fd int) error {
 	return nil
 }
 
+// ackedFD returns how many bytes the peer's kernel has acknowledged (TCP_INFO), or -1 when
+// it isn't known.
+func ackedFD(fd int) int64 {
+	var info unix.TCPInfo
+	size := uint32(unsafe.Sizeof(info))
+	_, _, errno := unix.RawSyscall6(unix.SYS_GETSOCKOPT, uintptr(fd), unix.IPPROTO_TCP, unix.TCP_INFO,
+		uintptr(unsafe.Pointer(&info)), uintptr(unsafe.Pointer(&size)), 0)
+	if errno != 0 || uintptr(size) < unsafe.Offsetof(info.Bytes_acked)+unsafe.Sizeof(info.Bytes_acked) {
+		return -1
+	}
+	return int64(info.Bytes_acked)
+}
+
 func same(a, b unix.Sockaddr) bool {
 	switch a := a.(type) {
 	case *unix.SockaddrInet4:

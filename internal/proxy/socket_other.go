@@ -44,6 +44,7 @@ func resetFD(int)                                       {}
 func acceptFD(int) (int, netip.Addr, error)             { return -1, netip.Addr{}, syscall.ENOSYS }
 func connectedFD(int) error                             { return syscall.ENOSYS }
 func listenerFD(net.Listener) (int, error)              { return -1, syscall.ENOSYS }
+func ackedFD(int) int64                                 { return -1 }
 func connOf(int) (net.Conn, error)                      { return nil, syscall.ENOSYS }
 func connectFD(address) (int, bool, error)              { return -1, false, syscall.ENOSYS }
 

@@ -87,6 +87,7 @@ func (x *exchange) moveUpload() bool {
 		}
 		u.sent += n
 		u.wrote += int64(n)
+		x.up.written += int64(n)
 		if u.sent < len(u.out) || (u.ended && x.stage != uploading) {
 			return true
 		}
@@ -161,11 +162,10 @@ var errClientEnded = errors.New("the client has ended its body too early")
 func (x *exchange) takeSized() (got bool, err error) {
 	u, c := &x.upload, x.client
 	room := u.out[len(u.out):cap(u.out)]
-	room = room[:min(u.left, int64(len(room)))]
 	var n int
 	switch {
 	case c.unread() > 0:
-		n = copy(room, c.in[c.start:c.end])
+		n = copy(room[:min(u.left, int64(len(room)))], c.in[c.start:c.end])
 		c.use(n)
 	case !c.readable:
 		return false, nil
@@ -176,6 +176,11 @@ func (x *exchange) takeSized() (got bool, err error) {
 		}
 		if errno != 0 || n == 0 {
 			return false, errClientEnded
+		}
+		if int64(n) > u.left {
+			// It is more than the body: the client doesn't wait for the answer.
+			c.putBack(room[u.left:n])
+			n = int(u.left)
 		}
 	}
 	u.out = u.out[:len(u.out)+n]
