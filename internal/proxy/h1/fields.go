@@ -6,6 +6,10 @@ import (
 	"strings"
 )
 
+// maxOptions is how many options Connection may have: each field is compared with each
+// of them.
+const maxOptions = 64
+
 func indexByte(b []byte, c byte) int { return bytes.IndexByte(b, c) }
 
 // Kind tells apart the fields that a proxy has to know.
@@ -63,13 +67,16 @@ type Head struct {
 
 	// upgrades is set when Connection has the token upgrade, te when it has te.
 	upgrades, te bool
-	// named is set when Connection names other fields.
-	named bool
+	// named is set when Connection names other fields; options counts what it has.
+	named   bool
+	options int
 	// framed counts the fields of each kind of framing; length is the value of
 	// Content-Length.
 	lengths, codings, hosts int
 	length                  int64
-	chunked                 bool
+	// chunked is set when chunked is the only transfer coding, chunkedLast when it is
+	// the last.
+	chunked, chunkedLast bool
 }
 
 // Name is a field's name as it came.
@@ -87,7 +94,7 @@ func (h *Head) Values(name string) iter.Seq[string] {
 	return func(yield func(string) bool) {
 		for i := range h.Fields {
 			f := &h.Fields[i]
-			if strings.EqualFold(String(h.Name(f)), name) && !yield(String(h.Value(f))) {
+			if n := h.Name(f); len(n) == len(name) && strings.EqualFold(String(n), name) && !yield(String(h.Value(f))) {
 				return
 			}
 		}
@@ -250,6 +257,7 @@ func (h *Head) note(kind Kind, value []byte) error {
 	switch kind {
 	case Connection:
 		eachToken(value, func(token []byte) {
+			h.options++
 			switch {
 			case equalFold(token, "close"):
 				h.Close = true
@@ -263,6 +271,9 @@ func (h *Head) note(kind Kind, value []byte) error {
 				h.named = true
 			}
 		})
+		if h.options > maxOptions {
+			return bad("Connection has too many options")
+		}
 	case ContentLength:
 		n, ok := parseLength(value)
 		if !ok {
@@ -276,6 +287,7 @@ func (h *Head) note(kind Kind, value []byte) error {
 	case TransferEncoding:
 		h.codings++
 		h.chunked = equalFold(value, "chunked")
+		eachToken(value, func(token []byte) { h.chunkedLast = equalFold(token, "chunked") })
 	case Host:
 		h.hosts++
 	}
@@ -292,7 +304,7 @@ func (h *Head) markNamed() {
 		eachToken(h.Value(&h.Fields[i]), func(token []byte) {
 			for j := range h.Fields {
 				f := &h.Fields[j]
-				if bytes.EqualFold(h.Name(f), token) && !f.Kind.essential() {
+				if equalNames(h.Name(f), token) && !f.Kind.essential() {
 					f.Kind = HopByHop
 				}
 			}
@@ -307,6 +319,10 @@ func (k Kind) essential() bool {
 	}
 	return false
 }
+
+// equalNames reports whether two names are the same in any case of ASCII. Those of the
+// same length that only Unicode takes for the same are no names of fields.
+func equalNames(a, b []byte) bool { return len(a) == len(b) && bytes.EqualFold(a, b) }
 
 // eachToken calls do for each element of a comma-separated list that isn't empty (RFC
 // 9110 section 5.6.1).

@@ -11,11 +11,14 @@
 // chunked body, and [Head.ParseTrailer] reads what comes after it.
 package h1
 
-import "unsafe"
+import (
+	"net/netip"
+	"unsafe"
+)
 
 // Error is why a message is refused.
 type Error struct {
-	// Status is the answer to a request that is refused so: 400, 417, 501 or 505.
+	// Status is the answer to a request that is refused so: 400, 405, 417, 501 or 505.
 	Status int
 	Reason string
 }
@@ -55,15 +58,58 @@ func isToken(c byte) bool {
 	return inSet(c, low, high)
 }
 
-// isHost reports whether a byte may be part of a host with a port (RFC 3986 section
+// isName reports whether a byte may be part of a registered name (RFC 3986 section
 // 3.2.2).
-func isHost(c byte) bool {
+func isName(c byte) bool {
 	const (
 		low = 1<<'!' | 1<<'$' | 1<<'%' | 1<<'&' | 1<<'\'' | 1<<'(' | 1<<')' | 1<<'*' | 1<<'+' | 1<<',' | 1<<'-' | 1<<'.' |
-			(1<<10-1)<<'0' | 1<<':' | 1<<';' | 1<<'='
-		high = (1<<26-1)<<('A'-64) | 1<<('['-64) | 1<<(']'-64) | 1<<('_'-64) | (1<<26-1)<<('a'-64) | 1<<('~'-64)
+			(1<<10-1)<<'0' | 1<<';' | 1<<'='
+		high = (1<<26-1)<<('A'-64) | 1<<('_'-64) | (1<<26-1)<<('a'-64) | 1<<('~'-64)
 	)
 	return inSet(c, low, high)
+}
+
+// isHost reports whether b is a host, which may have a port (RFC 3986 section 3.2.2):
+// a name, or an address, of IPv6 in brackets and without a zone. It isn't empty (RFC
+// 9110 section 4.2.1).
+func isHost(b []byte) bool {
+	end := 0
+	if len(b) > 0 && b[0] == '[' {
+		end = 1 + indexByte(b, ']')
+		if end == 0 || !isIPv6(b[1:end-1]) {
+			return false
+		}
+	} else {
+		for end < len(b) && isName(b[end]) {
+			end++
+		}
+		if end == 0 || !escaped(b[:end]) {
+			return false
+		}
+	}
+	if end < len(b) && b[end] == ':' {
+		for end++; end < len(b) && '0' <= b[end] && b[end] <= '9'; end++ {
+		}
+	}
+	return end == len(b)
+}
+
+func isIPv6(b []byte) bool {
+	if indexByte(b, '%') >= 0 {
+		return false
+	}
+	addr, err := netip.ParseAddr(String(b))
+	return err == nil && addr.Is6()
+}
+
+// escaped reports whether each % in b is followed by two hexadecimal digits.
+func escaped(b []byte) bool {
+	for i, c := range b {
+		if c == '%' && (i+2 >= len(b) || unhex(b[i+1]) < 0 || unhex(b[i+2]) < 0) {
+			return false
+		}
+	}
+	return true
 }
 
 func inSet(c byte, low, high uint64) bool {

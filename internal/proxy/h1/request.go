@@ -133,13 +133,8 @@ func (r *Request) parseTarget(target []byte) error {
 	if i := indexByte(target, '?'); i >= 0 {
 		r.Path, r.Query, r.hasQuery = target[:i], target[i+1:], true
 	}
-	for i := 0; i < len(r.Path); i++ {
-		if r.Path[i] != '%' {
-			continue
-		}
-		if i+2 >= len(r.Path) || unhex(r.Path[i+1]) < 0 || unhex(r.Path[i+2]) < 0 {
-			return bad("the path has a % that isn't followed by two hexadecimal digits")
-		}
+	if !escaped(r.Path) {
+		return bad("the path has a % that isn't followed by two hexadecimal digits")
 	}
 	return nil
 }
@@ -154,13 +149,13 @@ func (r *Request) takeAuthority(target []byte) (rest []byte, err error) {
 	rest = target[i+3:]
 	end := 0
 	for end < len(rest) && rest[end] != '/' && rest[end] != '?' {
-		if !isHost(rest[end]) { // also "@": RFC 9110 section 4.2.4 has user information be an error
-			return nil, bad("the host in the target has a character that it may not have")
-		}
 		end++
 	}
 	if end == 0 {
 		return nil, bad("the target has no host")
+	}
+	if !isHost(rest[:end]) { // also with "@": RFC 9110 section 4.2.4 has user information be an error
+		return nil, bad("the host in the target is none")
 	}
 	r.Host = rest[:end]
 	return rest[end:], nil
@@ -173,10 +168,8 @@ func (r *Request) findHost() error {
 		return bad("there is not exactly one field Host")
 	}
 	value, _ := r.Get(Host)
-	for _, c := range value {
-		if !isHost(c) {
-			return bad("Host has a character that it may not have")
-		}
+	if len(value) > 0 && !isHost(value) {
+		return bad("Host is none")
 	}
 	if r.Host == nil {
 		r.Host = value
@@ -205,6 +198,9 @@ func (r *Request) findFraming() error {
 		return bad("Transfer-Encoding is there more than once")
 	case r.Minor == 0:
 		return bad("HTTP/1.0 has no Transfer-Encoding") // section 6.1
+	case !r.chunkedLast:
+		// Nobody can tell where such a body ends.
+		return bad("chunked is not the last transfer coding")
 	case !r.chunked:
 		return &Error{501, "the transfer coding is not known"}
 	}
@@ -232,7 +228,7 @@ func (r *Request) findWishes() error {
 			})
 		case Upgrade:
 			// HTTP/1.0 knows no upgrade (RFC 9110 section 7.8).
-			if r.upgrades && r.Minor > 0 && r.Protocol == nil {
+			if r.upgrades && r.Minor > 0 && len(r.Protocol) == 0 && f.value < f.valueEnd {
 				r.Protocol = r.Value(f)
 			}
 		}
