@@ -108,11 +108,14 @@ func (c *Chunked) next(x byte) (keep bool, err error) {
 		}
 		return false, c.leaveOut()
 	case afterSize:
+		if err := is(x, '\n'); err != nil {
+			return false, err
+		}
 		c.state, c.digits = inData, 0
 		if c.left == 0 {
 			c.state = lastChunk
 		}
-		return true, is(x, '\n')
+		return true, nil
 	case afterData:
 		c.state = afterDataCR
 		return true, is(x, '\r')

@@ -215,17 +215,9 @@ func (h *Head) parseField(start, end int) error {
 		return bad("a field's name is no token")
 	}
 	f := Field{start: uint32(start), nameEnd: uint32(at), end: uint32(end)}
-	from, to := at+1, end-2
-	for from < to && isBlank(raw[from]) {
-		from++
-	}
-	for to > from && isBlank(raw[to-1]) {
-		to--
-	}
-	for _, c := range raw[from:to] {
-		if !isText(c) {
-			return bad("a field's value has a control character")
-		}
+	from, to, err := h.text(at+1, end-2)
+	if err != nil {
+		return err
 	}
 	f.value, f.valueEnd = uint32(from), uint32(to)
 	f.Kind = kindOf(raw[start:at])
@@ -238,6 +230,22 @@ func (h *Head) parseField(start, end int) error {
 	return nil
 }
 
+// text returns where a value is without the blanks around it.
+func (h *Head) text(from, to int) (start, end int, err error) {
+	for from < to && isBlank(h.Raw[from]) {
+		from++
+	}
+	for to > from && isBlank(h.Raw[to-1]) {
+		to--
+	}
+	for _, c := range h.Raw[from:to] {
+		if !isText(c) {
+			return 0, 0, bad("a field's value has a control character")
+		}
+	}
+	return from, to, nil
+}
+
 // unfold makes a line that begins with a blank a part of the field before.
 func (h *Head) unfold(start, end int, folds bool) error {
 	if !folds || len(h.Fields) == 0 {
@@ -247,9 +255,19 @@ func (h *Head) unfold(start, end int, folds bool) error {
 	if f.Kind != Other {
 		return bad("a field that a proxy has to know is folded")
 	}
+	from, to, err := h.text(start, end-2)
+	if err != nil {
+		return err
+	}
 	h.Raw[start-2], h.Raw[start-1] = ' ', ' '
-	h.Fields = h.Fields[:len(h.Fields)-1]
-	return h.parseField(int(f.start), end)
+	if from < to {
+		if f.value == f.valueEnd {
+			f.value = uint32(from)
+		}
+		f.valueEnd = uint32(to)
+	}
+	f.end = uint32(end)
+	return nil
 }
 
 // note keeps what a field says about the message and the connection.

@@ -11,7 +11,7 @@ type Response struct {
 	// Length is that of a body that is Sized, or would be, as in the answer to HEAD;
 	// -1 when the head doesn't say.
 	Length int64
-	// Protocol is the one that the connection changes to, or nil.
+	// Protocol is the one that the connection changes to, with the status 101, or nil.
 	Protocol []byte
 	// Persistent is set when another request may follow on the connection.
 	Persistent bool
@@ -90,7 +90,7 @@ func (r *Response) findFraming(head bool) error {
 		r.Body = Sized
 	}
 	r.Persistent = !r.Close && (r.Minor > 0 || r.KeepAlive) && r.Body != UntilClose
-	if r.upgrades {
+	if r.Status == 101 && r.upgrades {
 		r.Protocol, _ = r.Get(Upgrade)
 	}
 	return nil
