@@ -83,8 +83,8 @@ func FuzzChunked(f *testing.F) {
 			if want := map[bool]string{false: data, true: framed}[keep]; out != want || outEnd != end {
 				t.Fatalf("%q cut at %v: %q, %s; at once %q, %s", body, cuts, out, outEnd, want, end)
 			}
-			if pieces.Left() != whole.Left() || pieces.Done() != whole.Done() {
-				t.Fatalf("%q cut at %v: %d left, %d at once", body, cuts, pieces.Left(), whole.Left())
+			if pieces.Data() != whole.Data() || pieces.Done() != whole.Done() {
+				t.Fatalf("%q cut at %v: %d bytes of data, %d at once", body, cuts, pieces.Data(), whole.Data())
 			}
 		}
 		checkFramed(t, framed, data, &whole)
@@ -106,7 +106,7 @@ func checkFramed(t *testing.T, framed, data string, whole *Chunked) {
 	}
 	var again, bare Chunked
 	out, end, err := filter(&again, framed, true)
-	if out != framed || end != want || err != nil || again.Left() != whole.Left() {
+	if out != framed || end != want || err != nil || again.Data() != whole.Data() {
 		t.Fatalf("%q is passed on as %q, %s", framed, out, end)
 	}
 	if out, end, err := filter(&bare, framed, false); out != data || end != want || err != nil {
