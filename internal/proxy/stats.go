@@ -129,10 +129,10 @@ type ReleaseStats struct {
 	Answered [6]uint64 `json:"answered"`
 	// Failed counts requests that got no whole answer of the service.
 	Failed Failures `json:"failed"`
-	// ClientGone counts requests whose client went away (to end the sending
-	// direction of the connection is to go away), broke off its body, or
+	// ClientGone counts requests whose client went away, broke off its body, or
 	// neither sent nor took anything for too long, before its answer was
-	// complete.
+	// complete. A client that has only ended its sending direction gets its answer,
+	// unless nothing of that comes for 5 s.
 	ClientGone uint64 `json:"client_gone"`
 	// Rerouted counts requests that left this release for another, or to wait in a
 	// hold, because none of its upstreams could take them.
