@@ -140,7 +140,7 @@ func (x *exchange) answerIsOut() bool {
 func (x *exchange) readAnswer() bool {
 	a := &x.answer
 	if a.piece == nil {
-		a.piece = x.loop.buffers.getBody()
+		a.piece = x.loop.buffers.get()
 	}
 	limit := len(a.piece)
 	if x.stage == answering {

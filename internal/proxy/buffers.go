@@ -1,48 +1,38 @@
 package proxy
 
-// Sizes of buffers, in bytes.
 const (
-	// readSize is for what a client sends: a head, or a piece of a chunked body.
-	readSize = 16 << 10
-	// pieceSize is how much of an answer is read at a time.
+	// pieceSize is how much of an answer's body is read at a time, in bytes.
 	pieceSize = 64 << 10
-	// bodySize is for a piece of an answer with the framing behind it, and for a
-	// request's head with as much of its body as is kept by default.
-	bodySize = pieceSize + 16<<10
-	// maxFree is how many buffers of a size are kept for the next one who needs one.
-	maxFree = 256
+	// bufferSize is the size of a buffer: a piece with the head before and the framing
+	// behind it, or a request's head with as much of its body as is kept by default.
+	bufferSize = pieceSize + 16<<10
+	// headRoom is left free before what is read from a client, for what its head
+	// becomes longer on the way to the upstream.
+	headRoom = 1 << 10
+	// smallSize is for what is left when a client's connection has to wait.
+	smallSize = 4 << 10
 )
 
 // buffers are a loop's buffers that nobody uses. The last one given back is given out
 // first, since the processor has it at hand.
-type buffers struct{ read, body [][]byte }
+type buffers struct{ free [][]byte }
 
-func (b *buffers) get(free *[][]byte, size int) []byte {
-	n := len(*free)
+func (b *buffers) get() []byte {
+	n := len(b.free)
 	if n == 0 {
-		return make([]byte, size)
+		return make([]byte, bufferSize)
 	}
-	buffer := (*free)[n-1]
-	(*free)[n-1] = nil
-	*free = (*free)[:n-1]
+	buffer := b.free[n-1]
+	b.free[n-1] = nil
+	b.free = b.free[:n-1]
 	return buffer
 }
 
-// put gives back a buffer of any size, or nil. Those of sizes that are seldom needed are
-// left to the garbage collector.
+// put gives back a buffer, or nil, when no more than a few are kept. Other memory is left
+// to the garbage collector.
 func (b *buffers) put(buffer []byte) {
-	free := &b.read
-	switch cap(buffer) {
-	case readSize:
-	case bodySize:
-		free = &b.body
-	default:
-		return
-	}
-	if len(*free) < maxFree {
-		*free = append(*free, buffer[:cap(buffer)])
+	const few = 128
+	if cap(buffer) == bufferSize && len(b.free) < few {
+		b.free = append(b.free, buffer[:bufferSize])
 	}
 }
-
-func (b *buffers) getRead() []byte { return b.get(&b.read, readSize) }
-func (b *buffers) getBody() []byte { return b.get(&b.body, bodySize) }

@@ -93,7 +93,11 @@ func (c *clientConn) await() {
 		return
 	}
 	for {
-		if (c.unread() > 0 && c.begin()) || !c.readable {
+		if c.unread() > 0 && c.begin() {
+			return
+		}
+		if !c.readable {
+			c.shrink()
 			return
 		}
 		c.fill()
@@ -101,6 +105,7 @@ func (c *clientConn) await() {
 		switch {
 		case errno == syscall.EAGAIN:
 			c.giveBack()
+			c.shrink()
 			return
 		case errno != 0 || n == 0:
 			c.close()
@@ -206,8 +211,7 @@ func (c *clientConn) use(n int) {
 
 // putBack keeps bytes that were read too early. Nothing else is unread.
 func (c *clientConn) putBack(b []byte) {
-	c.in = c.loop.buffers.getRead()
-	c.in = append(c.in[:0], b...)
+	c.in = append(c.loop.buffers.get()[:0], b...)
 	c.in = c.in[:cap(c.in)]
 	c.start, c.end = 0, len(b)
 }
@@ -220,15 +224,30 @@ func (c *clientConn) giveBack() {
 	}
 }
 
+// shrink makes what is unread take no more memory than it needs, since nobody knows how
+// long it will have to wait.
+func (c *clientConn) shrink() {
+	if n := c.unread(); n > 0 && n < smallSize && len(c.in) > smallSize {
+		small := make([]byte, smallSize)
+		copy(small, c.in[c.start:c.end])
+		c.loop.buffers.put(c.in)
+		c.in, c.start, c.end = small, 0, n
+	}
+}
+
 // fill makes room for more.
 func (c *clientConn) fill() {
 	switch {
 	case c.in == nil:
-		c.in = c.loop.buffers.getRead()
+		c.in, c.start, c.end = c.loop.buffers.get(), headRoom, headRoom
 	case c.end < len(c.in):
 	case c.start > 0:
 		copy(c.in, c.in[c.start:c.end])
 		c.start, c.end = 0, c.unread()
+	case len(c.in) < bufferSize:
+		big := c.loop.buffers.get()
+		c.start, c.end = headRoom, headRoom+copy(big[headRoom:], c.in)
+		c.in = big
 	default:
 		c.in = append(c.in, make([]byte, len(c.in))...)
 	}

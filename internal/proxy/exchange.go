@@ -42,11 +42,12 @@ type exchange struct {
 	// since is when something moved last.
 	since time.Time
 
-	// raw is the memory of the request's head, path that of its decoded path.
-	raw, path []byte
-	request   h1.Request
-	id        []byte
-	newID     [idLength]byte
+	// raw is the memory of the request's head, path that of its decoded path, and head
+	// that of the head as the upstream gets it.
+	raw, path, head []byte
+	request         h1.Request
+	id              []byte
+	newID           [idLength]byte
 	// protocol is the one to change to; nil is none.
 	protocol []byte
 
@@ -123,6 +124,7 @@ func (x *exchange) begin() {
 	}
 	f := &x.flight
 	x.path = r.AppendPath(x.path[:0])
+	f.kept = x.client.unread()
 	f.host, f.path, f.query, f.head = h1.String(r.Host), h1.String(x.path), h1.String(r.Query), &r.Head
 	x.resume(f.start())
 }
@@ -135,6 +137,7 @@ func (x *exchange) resume(v verdict) {
 		x.try()
 	case v == waits:
 		x.stage = onHold
+		x.client.shrink()
 		x.loop.timers.set(&x.client.timer, time.Time{})
 	case x.flight.service == nil:
 		x.loop.counts.unrouted++
@@ -157,7 +160,7 @@ func (x *exchange) try() {
 	if x.flight.attempts == 1 {
 		// A second attempt gets a new connection: another idle one may be as dead as the
 		// first.
-		up = p.get(!idempotent(h1.String(x.request.Method)))
+		up = p.get()
 	}
 	if up == nil {
 		var err error
@@ -388,23 +391,23 @@ func (x *exchange) over() {
 	l.p.accessLog.add(x)
 	x.dropUpstream()
 	x.client.exchange = nil
-	l.buffers.put(x.upload.out)
+	l.buffers.put(x.upload.buffer)
 	l.buffers.put(x.answer.piece)
 	x.flight.reset()
 	*x = exchange{
-		loop: l, raw: small(x.raw), path: small(x.path),
+		loop: l, raw: small(x.raw), path: small(x.path), head: small(x.head),
 		request: h1.Request{Head: h1.Head{Fields: x.request.Fields[:0]}},
 		flight:  x.flight,
 		answer:  answer{head: h1.Response{Head: h1.Head{Fields: x.answer.head.Fields[:0]}}, pre: small(x.answer.pre), trailer: small(x.answer.trailer)},
 	}
-	if len(l.exchanges) < maxFree {
+	if int64(len(l.exchanges)) <= l.load.Load() {
 		l.exchanges = append(l.exchanges, x)
 	}
 }
 
 // small returns memory to use again, unless it has become big.
 func small(b []byte) []byte {
-	if cap(b) > readSize {
+	if cap(b) > smallSize {
 		return nil
 	}
 	return b[:0]

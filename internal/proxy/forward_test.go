@@ -112,7 +112,7 @@ func TestRefusals(t *testing.T) {
 		"GET / HTTP/1.1\r\n\r\n": 400,
 		"GET / HTTP/1.1\r\nHost: a\r\nX: " + strings.Repeat("x", 100<<10) + "\r\n\r\n":       431,
 		"GET / HTTP/1.1\r\nHost: a\r\nExpect: wonders\r\n\r\n":                               417,
-		"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: gzip\r\n\r\n":                      501,
+		"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: gzip, chunked\r\n\r\n":             501,
 		"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\nContent-Length: 6\r\n\r\nhello!": 400,
 		"GET / HTTP/1.1\r\nHost: a\r\nBad Name: x\r\n\r\n":                                   400,
 	} {

@@ -70,16 +70,16 @@ func (p *pool) closeIdle() {
 	p.idle = p.idle[:0]
 }
 
-// get returns an idle connection that the upstream hasn't closed, or nil. With sure set
-// the kernel is asked once more whether that is so: what it has told may be a moment
-// old, and the request is one that couldn't be sent again.
-func (p *pool) get(sure bool) *upstreamConn {
+// get returns an idle connection, or nil. One that the upstream has just closed may be
+// among them: what the kernel has told of it may be a moment old, and to ask once more
+// would cost every request a call. [upstreamConn.unread] proves it then.
+func (p *pool) get() *upstreamConn {
 	for len(p.idle) > 0 {
 		last := len(p.idle) - 1
 		c := p.idle[last]
 		p.idle[last] = nil
 		p.idle = p.idle[:last]
-		if p.loop.now.Sub(c.idleSince) < idleUpstream && (!sure || c.quiet()) {
+		if p.loop.now.Sub(c.idleSince) < idleUpstream {
 			p.loop.timers.set(&c.timer, time.Time{})
 			return c
 		}
@@ -176,12 +176,12 @@ func (c *upstreamConn) connected() (bool, error) {
 }
 
 // unread reports whether it is proved that the upstream has got none of the last bytes
-// that were written, after it has ended its direction: its kernel has acknowledged
-// none. That alone proves nothing, as an acknowledgement may be on its way; the end,
-// which comes after what was acknowledged before it, makes it a proof, and a reset
-// doesn't. On a unix socket what was written is there.
+// that were written: it has ended its direction, and its kernel has acknowledged none of
+// them. Either alone proves nothing; the end acknowledges what came before it. Nor
+// does a reset: what was read may never have been acknowledged. On a unix socket there
+// is no need for a proof: what can't be read any more can't be written.
 func (c *upstreamConn) unread(last int64) bool {
-	return c.acked >= 0 && !c.broken && last > 0 && ackedFD(c.fd) == c.acked+c.written-last
+	return c.acked >= 0 && last > 0 && ackedFD(c.fd) == c.acked+c.written-last
 }
 
 // errConnectTimeout is the end of an attempt to connect that took too long.

@@ -206,7 +206,6 @@ func (p *Proxy) Stats(ctx context.Context) (Stats, error) {
 		At:              time.Now(),
 		Table:           p.version,
 		ConnectionsOpen: p.clients.open.Load(),
-		LogDropped:      p.accessLog.dropped.Load(),
 	}
 	sum := newSummary()
 	for _, l := range p.loops {
@@ -217,6 +216,7 @@ func (p *Proxy) Stats(ctx context.Context) (Stats, error) {
 		sum.add(l.registry)
 		l.mu.Unlock()
 	}
+	s.LogDropped = p.accessLog.dropped.Load()
 	s.Services = sum.services(p.loops[0].table)
 	for i := range s.Services {
 		s.Services[i].Held = p.shared.waitingFor(s.Services[i].Name).snapshot()

@@ -109,7 +109,7 @@ func (p *poller) event(n int) event {
 	e := &p.events[n]
 	if e.Fd == wakerSlot {
 		var count [8]byte
-		_, _ = readFD(p.waker, count[:])
+		_, _ = unix.Read(p.waker, count[:])
 	}
 	return event{
 		ticket:   ticket{e.Fd, e.Pad},
@@ -124,7 +124,7 @@ func (p *poller) event(n int) event {
 
 func readFD(fd int, b []byte) (int, syscall.Errno) {
 	for {
-		n, _, errno := unix.RawSyscall(unix.SYS_READ, uintptr(fd), uintptr(unsafe.Pointer(unsafe.SliceData(b))), uintptr(len(b)))
+		n, _, errno := unix.RawSyscall6(unix.SYS_RECVFROM, uintptr(fd), uintptr(unsafe.Pointer(unsafe.SliceData(b))), uintptr(len(b)), 0, 0, 0)
 		if errno == 0 {
 			return int(n), 0
 		}

@@ -16,6 +16,8 @@ type upload struct {
 	out        []byte
 	sent, head int
 	kept       bool
+	// buffer is the memory of out when there is a body.
+	buffer []byte
 
 	// framing is that of the body, left what is to come of a sized one.
 	framing h1.Framing
@@ -50,15 +52,26 @@ func (u *upload) keptBody() int { return len(u.out) - u.head }
 
 // prepare writes the head, as the upstream gets it.
 func (x *exchange) prepare() {
-	u := &x.upload
-	if u.framing == h1.NoBody {
-		u.out = x.loop.buffers.getRead()
-	} else {
-		u.out = x.loop.buffers.getBody()
-	}
-	u.out = x.appendRequestHead(u.out[:0])
-	u.head = len(u.out)
+	u, c := &x.upload, x.client
+	x.head = x.appendRequestHead(x.head[:0])
+	u.head = len(x.head)
 	u.kept = true
+	switch {
+	case u.framing == h1.NoBody:
+		u.out = x.head
+	case u.framing == h1.Sized && !u.asking && len(c.in) == bufferSize && c.start >= u.head && int64(c.unread()) <= u.left:
+		// What has come of the body stays where it is, and the head takes the place of
+		// that with which it came.
+		u.buffer = c.in
+		u.out = c.in[c.start-copy(c.in[c.start-u.head:], x.head) : c.end]
+		u.left -= int64(c.unread())
+		u.ended = u.left == 0
+		u.kept = u.keptBody() <= x.loop.p.cfg.ReplayLimit
+		c.in, c.start, c.end, c.seen = nil, 0, 0, 0
+	default:
+		u.buffer = x.loop.buffers.get()
+		u.out = append(u.buffer[:0], x.head...)
+	}
 }
 
 // moveUpload takes what the client has sent, and writes it to the upstream, until one of
@@ -107,7 +120,7 @@ func (x *exchange) fillUpload() bool {
 	for !u.ended {
 		if u.sent == len(u.out) && (!u.kept || len(u.out) == cap(u.out)) {
 			u.kept = false
-			u.out, u.sent = u.out[:0], 0
+			u.out, u.sent = u.buffer[:0], 0
 		}
 		if len(u.out) == cap(u.out) {
 			return true
@@ -136,11 +149,11 @@ func (x *exchange) skipBody() {
 	if u.asking || u.ended {
 		return
 	}
-	if u.out == nil {
-		u.out = x.loop.buffers.getBody()
+	if u.buffer == nil {
+		u.buffer = x.loop.buffers.get()
 	}
 	for range turnsAtOnce {
-		u.out, u.sent = u.out[:0], 0
+		u.out, u.sent = u.buffer[:0], 0
 		if got, err := x.takeBody(); !got || err != nil || u.ended {
 			return
 		}
