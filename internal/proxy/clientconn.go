@@ -29,8 +29,8 @@ type clientConn struct {
 	// queued is set while it is in the loop's turns.
 	queued bool
 	timer  timer
-	// idleSince is when it began to wait.
-	idleSince time.Time
+	// since is when it began to wait for a request, or to linger.
+	since time.Time
 
 	// in has what was read and not used yet, from start to end; nil is nothing. seen is
 	// how much of that was searched for the end of a head.
@@ -39,8 +39,6 @@ type clientConn struct {
 
 	// exchange is the request that is being answered.
 	exchange *exchange
-	// lingerEnd is when lingering ends at the latest.
-	lingerEnd time.Time
 }
 
 type clientState uint8
@@ -57,7 +55,7 @@ const (
 )
 
 func newClientConn(l *loop, from netip.Addr) *clientConn {
-	c := &clientConn{origin: l.p.originOf(from), idleSince: l.now}
+	c := &clientConn{origin: l.p.originOf(from), since: l.now}
 	c.loop = l
 	c.timer.owner = c
 	// A client that sends nothing at first may take as long as for a head.
@@ -162,7 +160,7 @@ func (c *clientConn) refuse(err error) bool {
 func (c *clientConn) next() {
 	c.exchange = nil
 	c.state = awaiting
-	c.idleSince = c.loop.now
+	c.since = c.loop.now
 	c.loop.timers.set(&c.timer, c.loop.now.Add(c.loop.p.cfg.IdleTimeout))
 	if c.readable || c.unread() > 0 {
 		c.loop.again(c)
@@ -176,25 +174,26 @@ func (c *clientConn) finish() {
 	shutdownWriteFD(c.fd)
 	c.use(c.unread())
 	c.state = lingering
-	c.lingerEnd = c.loop.now.Add(lingerTotal)
+	c.since = c.loop.now
 	c.readable = true
 	c.linger()
 }
 
 func (c *clientConn) linger() {
+	end := c.since.Add(lingerTotal)
 	for c.readable {
 		n, errno := c.read(c.loop.scratch)
 		if errno == syscall.EAGAIN {
 			break
 		}
-		if errno != 0 || n == 0 || !c.loop.now.Before(c.lingerEnd) {
+		if errno != 0 || n == 0 || !c.loop.now.Before(end) {
 			c.close()
 			return
 		}
 	}
 	until := c.loop.now.Add(lingerIdle)
-	if c.lingerEnd.Before(until) {
-		until = c.lingerEnd
+	if end.Before(until) {
+		until = end
 	}
 	c.loop.timers.set(&c.timer, until)
 }
@@ -283,5 +282,5 @@ func (c *clientConn) idleFor() time.Duration {
 	if c.state != awaiting || c.unread() > 0 {
 		return 0
 	}
-	return max(c.loop.now.Sub(c.idleSince), 1)
+	return max(c.loop.now.Sub(c.since), 1)
 }

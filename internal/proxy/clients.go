@@ -37,7 +37,7 @@ func (c *clients) release() {
 
 // originOf says where the requests of a client come from.
 func (p *Proxy) originOf(ip netip.Addr) origin {
-	o := origin{proto: "http"}
+	var o origin
 	if !ip.IsValid() {
 		return o
 	}

@@ -29,7 +29,6 @@ type origin struct {
 	ip string
 	// trusted clients are proxies whose word on the origin is believed.
 	trusted bool
-	proto   string
 }
 
 // newID returns 128 random bits in hexadecimal.
@@ -108,7 +107,7 @@ func (x *exchange) appendForwarded(dst []byte) []byte {
 		}
 	}
 	if _, said := r.Get(h1.ForwardedProto); !said || !o.trusted {
-		dst = appendField(dst, "X-Forwarded-Proto", o.proto)
+		dst = append(dst, "X-Forwarded-Proto: http\r\n"...)
 	}
 	if _, said := r.Get(h1.ForwardedHost); (!said || !o.trusted) && len(r.Host) > 0 {
 		dst = appendFieldBytes(dst, "X-Forwarded-Host", r.Host)

@@ -1,15 +1,13 @@
 package proxy
 
 import (
-	"errors"
 	"fmt"
 	"net"
 	"net/netip"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"time"
-
-	"golang.org/x/sys/unix"
 )
 
 const (
@@ -67,6 +65,7 @@ type counts struct{ accepted, unrouted, malformed uint64 }
 
 func newLoop(p *Proxy) *loop {
 	l := &loop{p: p, now: time.Now(), scratch: make([]byte, pieceSize)}
+	l.timers.began = l.now
 	l.registry = newRegistry(l, p.shared)
 	l.pause.owner = (*pausedAccept)(l)
 	return l
@@ -223,10 +222,10 @@ func (l *loop) accept(listener int) {
 			l.deafen()
 			return
 		}
-		fd, from, err := acceptFD(listener)
-		if err != nil {
+		fd, from, errno := acceptFD(listener)
+		if errno != 0 {
 			l.p.clients.release()
-			l.acceptFailed(err)
+			l.acceptFailed(errno)
 			return
 		}
 		l.counts.accepted++
@@ -240,17 +239,17 @@ func (l *loop) accept(listener int) {
 	}
 }
 
-func (l *loop) acceptFailed(err error) {
+func (l *loop) acceptFailed(errno syscall.Errno) {
 	switch {
-	case errors.Is(err, unix.EAGAIN), errors.Is(err, unix.ECONNABORTED), errors.Is(err, unix.EINTR), errors.Is(err, unix.EPROTO):
+	case errno == syscall.EAGAIN, errno == syscall.ECONNABORTED, errno == syscall.EINTR, errno == syscall.EPROTO:
 		// Another loop was first, or the client has gone.
-	case ownFault(err):
-		l.p.cfg.Logger.Warn("clients have to wait", "reason", err)
+	case ownFault(errno):
+		l.p.cfg.Logger.Warn("clients have to wait", "reason", errno)
 		l.deafen()
 		l.timers.set(&l.pause, l.now.Add(acceptPause))
 	default:
 		l.deafen()
-		l.p.fail(fmt.Errorf("accept connections: %w", err))
+		l.p.fail(fmt.Errorf("accept connections: %w", errno))
 	}
 }
 

@@ -178,15 +178,20 @@ func resetFD(fd int) {
 
 // acceptFD takes a connection, with the address of its client, which is none for a unix
 // socket.
-func acceptFD(listener int) (fd int, from netip.Addr, err error) {
-	fd, sa, err := unix.Accept4(listener, unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC)
-	switch sa := sa.(type) {
-	case *unix.SockaddrInet4:
-		from = netip.AddrFrom4(sa.Addr)
-	case *unix.SockaddrInet6:
-		from = netip.AddrFrom16(sa.Addr).Unmap()
+func acceptFD(listener int) (fd int, from netip.Addr, errno syscall.Errno) {
+	var peer unix.RawSockaddrInet6 // which is longer than that of IPv4
+	size := uint32(unsafe.Sizeof(peer))
+	n, _, errno := unix.RawSyscall6(unix.SYS_ACCEPT4, uintptr(listener), uintptr(unsafe.Pointer(&peer)),
+		uintptr(unsafe.Pointer(&size)), unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0, 0)
+	switch {
+	case errno != 0:
+		return -1, netip.Addr{}, errno
+	case peer.Family == unix.AF_INET:
+		from = netip.AddrFrom4((*unix.RawSockaddrInet4)(unsafe.Pointer(&peer)).Addr)
+	case peer.Family == unix.AF_INET6:
+		from = netip.AddrFrom16(peer.Addr).Unmap()
 	}
-	return fd, from, err
+	return int(n), from, 0
 }
 
 // address is an upstream's address as the kernel wants it.

@@ -41,7 +41,7 @@ func peekFD(int) syscall.Errno                          { return syscall.ENOSYS 
 func closeFD(int)                                       {}
 func shutdownWriteFD(int)                               {}
 func resetFD(int)                                       {}
-func acceptFD(int) (int, netip.Addr, error)             { return -1, netip.Addr{}, syscall.ENOSYS }
+func acceptFD(int) (int, netip.Addr, syscall.Errno)     { return -1, netip.Addr{}, syscall.ENOSYS }
 func connectedFD(int) error                             { return syscall.ENOSYS }
 func listenerFD(net.Listener) (int, error)              { return -1, syscall.ENOSYS }
 func ackedFD(int) int64                                 { return -1 }
