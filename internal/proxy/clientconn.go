@@ -117,11 +117,12 @@ func (c *clientConn) await() {
 // one. It reports whether it did.
 func (c *clientConn) begin() bool {
 	limit := c.loop.p.cfg.MaxHeaderBytes
-	for lines := 0; c.seen == 0 && c.unread() >= 2 && c.in[c.start] == '\r' && c.in[c.start+1] == '\n'; lines++ {
+	for lines := 0; c.seen < 2 && c.unread() >= 2 && c.in[c.start] == '\r' && c.in[c.start+1] == '\n'; lines++ {
 		if lines == maxEmptyLines {
 			return c.refuse(&h1.Error{Status: 400, Reason: "there are too many empty lines"})
 		}
 		c.start += 2
+		c.seen = 0
 	}
 	if c.unread() == 0 {
 		c.giveBack()
