@@ -37,8 +37,12 @@ type answer struct {
 	done, spoiled bool
 }
 
-// errNotAskedFor is an answer with another protocol.
-var errNotAskedFor = errors.New("the answer changes to a protocol that wasn't asked for")
+var (
+	// errNotAskedFor is an answer with another protocol.
+	errNotAskedFor = errors.New("the answer changes to a protocol that wasn't asked for")
+	// errHeadTooLarge is a head that nobody can be expected to keep.
+	errHeadTooLarge = errors.New("the head of the answer is too large")
+)
 
 // rewind makes ready for the answer of another attempt.
 func (a *answer) rewind() {
@@ -193,6 +197,9 @@ func (x *exchange) readHeads() bool {
 	a := &x.answer
 	for {
 		length, err := h1.EndOfHead(a.piece[a.from:a.to], a.seen)
+		if err == nil && length > x.loop.p.cfg.maxAnswerHead() {
+			err = errHeadTooLarge
+		}
 		if err == nil && length == 0 {
 			a.seen = a.to - a.from
 			err = x.roomForHead()
@@ -240,7 +247,7 @@ func (x *exchange) readHeads() bool {
 func (x *exchange) roomForHead() error {
 	a := &x.answer
 	if a.to-a.from >= x.loop.p.cfg.maxAnswerHead() {
-		return errors.New("the head of the answer is too large")
+		return errHeadTooLarge
 	}
 	if a.to < len(a.piece) {
 		return nil

@@ -13,6 +13,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -130,7 +131,28 @@ func chunkAttacks() []attack {
 	} {
 		all = append(all, attack{name: fmt.Sprintf("7.1 %.40q", body), send: chunked(body), want: []string{hello}, without: ";"})
 	}
-	for _, body := range []string{
+	big := []string{"0\r\nX: " + strings.Repeat("y", 70000) + "\r\n\r\n", "0\r\n" + strings.Repeat("X: y\r\n", 12000) + "\r\n"}
+	for _, body := range slices.Concat(badChunks(), big) {
+		all = append(all, attack{name: fmt.Sprintf("7.1 %.40q", body), send: chunked(body), status: 400})
+	}
+	for _, field := range []string{
+		"Content-Length: 38", "Transfer-Encoding: chunked", "Host: evil", "Connection: close", "X-Forwarded-For: evil", "X-Forwarded-Proto: evil", "Forwarded: for=evil", "X-Real-Ip: evil",
+		"X-Request-Id: evil", "Trailer: X", "Upgrade: evil", "Expect: 100-continue", "TE: trailers", "Via: evil", "Proxy-Authorization: evil", "Content_Length: 3", "X_Forwarded_For: evil", "Segue-Mirror: evil",
+	} {
+		all = append(all, attack{name: "6.5.1 in the trailer: " + field, send: chunked("5\r\nhello\r\n0\r\n" + field + "\r\nX-Sum: 1\r\n\r\n"), want: []string{hello}, without: "\r\n0\r\n" + field[:4]})
+	}
+	return append(all,
+		attack{name: "7.1 uppercase digits", send: chunked("A\r\n0123456789\r\n0\r\n\r\n"), want: []string{"POST /a web 0123456789"}},
+		attack{name: "7.1 a request as data", send: chunked("26\r\n" + smuggled + "\r\n0\r\n\r\n"), want: []string{"POST /a web " + smuggled}},
+		attack{name: "7.1.2 Connection names a field of the trailer", send: post("Connection: X-Sum\r\nTransfer-Encoding: chunked\r\n", "5\r\nhello\r\n0\r\nX-Sum: 1\r\n\r\n"), want: []string{hello}},
+		attack{name: "2.2 an empty line behind the body", send: chunked(helloChunk + "\r\n"), want: []string{hello}},
+	)
+}
+
+// badChunks are bodies that are in chunks in no reader's, or only in some readers'
+// understanding.
+func badChunks() []string {
+	return []string{
 		// The size.
 		"0x5\r\nhello\r\n0\r\n\r\n", "+5\r\nhello\r\n0\r\n\r\n", "-5\r\nhello\r\n0\r\n\r\n", " 5\r\nhello\r\n0\r\n\r\n", "\t5\r\nhello\r\n0\r\n\r\n", "\r\n5\r\nhello\r\n0\r\n\r\n",
 		"\r\nhello\r\n0\r\n\r\n", "5 \r\nhello\r\n0\r\n\r\n", "5\t\r\nhello\r\n0\r\n\r\n", "5 5\r\nhello\r\n0\r\n\r\n", "5,\r\nhello\r\n0\r\n\r\n", "5_0\r\nhello\r\n0\r\n\r\n", "g\r\nhello\r\n0\r\n\r\n", "5h\r\nhello\r\n0\r\n\r\n",
@@ -148,22 +170,8 @@ func chunkAttacks() []attack {
 		"5;" + strings.Repeat("x", 20000) + "\r\nhello\r\n0\r\n\r\n", strings.Repeat("1;x\r\na\r\n", 10000) + "0\r\n\r\n",
 		// Trailers.
 		"0\r\nX\r\n\r\n", "0\r\nX : y\r\n\r\n", "0\r\n X: y\r\n\r\n", "0\r\nX: y\r\n z\r\n\r\n", "0\r\nX: y\n\r\n", "0\r\nX: \x00\r\n\r\n", "0\r\nX: y\r\n\n", "0\r\n: y\r\n\r\n", "0\r\nX: y\rZ: 1\r\n\r\n",
-		"0\r\nContent-Length: x\r\n\r\n", "0\r\n" + smuggled, "0\r\nX: " + strings.Repeat("y", 70000) + "\r\n\r\n", "0\r\n" + strings.Repeat("X: y\r\n", 12000) + "\r\n",
-	} {
-		all = append(all, attack{name: fmt.Sprintf("7.1 %.40q", body), send: chunked(body), status: 400})
+		"0\r\nContent-Length: x\r\n\r\n", "0\r\n" + smuggled,
 	}
-	for _, field := range []string{
-		"Content-Length: 38", "Transfer-Encoding: chunked", "Host: evil", "Connection: close", "X-Forwarded-For: evil", "X-Forwarded-Proto: evil", "Forwarded: for=evil", "X-Real-Ip: evil",
-		"X-Request-Id: evil", "Trailer: X", "Upgrade: evil", "Expect: 100-continue", "TE: trailers", "Via: evil", "Proxy-Authorization: evil", "Content_Length: 3", "X_Forwarded_For: evil", "Segue-Mirror: evil",
-	} {
-		all = append(all, attack{name: "6.5.1 in the trailer: " + field, send: chunked("5\r\nhello\r\n0\r\n" + field + "\r\nX-Sum: 1\r\n\r\n"), want: []string{hello}, without: "\r\n0\r\n" + field[:4]})
-	}
-	return append(all,
-		attack{name: "7.1 uppercase digits", send: chunked("A\r\n0123456789\r\n0\r\n\r\n"), want: []string{"POST /a web 0123456789"}},
-		attack{name: "7.1 a request as data", send: chunked("26\r\n" + smuggled + "\r\n0\r\n\r\n"), want: []string{"POST /a web " + smuggled}},
-		attack{name: "7.1.2 Connection names a field of the trailer", send: post("Connection: X-Sum\r\nTransfer-Encoding: chunked\r\n", "5\r\nhello\r\n0\r\nX-Sum: 1\r\n\r\n"), want: []string{hello}},
-		attack{name: "2.2 an empty line behind the body", send: chunked(helloChunk + "\r\n"), want: []string{hello}},
-	)
 }
 
 // headAttacks are about request lines, fields and sizes (RFC 9112 sections 2 to 5).
@@ -548,4 +556,251 @@ func fieldLine(name, value string) string {
 func describeParts(method, target, host string, length int64, body string, lines []string) string {
 	slices.Sort(lines)
 	return fmt.Sprintf("%s %s to %s, length %d, body %q, fields %q", method, target, host, length, body, lines)
+}
+
+// trick is an answer of an upstream, and what the client gets for it.
+type trick struct {
+	name, answer string
+	// head is set when the request is HEAD.
+	head bool
+	// want is the status and the body; "502" is an answer of the proxy, "cut" a
+	// connection that breaks off before there is a whole answer.
+	want string
+	// extra is set when there is more than an answer. It is told from the next one's
+	// answer as long as it comes before the next request goes out.
+	extra bool
+	// without is what may not be in any byte that the client gets.
+	without string
+}
+
+// answered is an answer with some fields and a body.
+func answerWith(fields, body string) string { return "HTTP/1.1 200 OK\r\n" + fields + "\r\n" + body }
+
+func tricks() []trick {
+	sized := answerWith("Content-Length: 5\r\n", "hello")
+	poison := ok("poison")
+	all := []trick{
+		{name: "6.3 the same length twice", answer: answerWith("Content-Length: 5\r\nContent-Length: 5\r\n", "hello"), want: "200 hello"},
+		{name: "6.3 two lengths", answer: answerWith("Content-Length: 5\r\nContent-Length: 6\r\n", "hello!"), want: "502"},
+		{name: "6.3 two lengths in other cases", answer: answerWith("content-length: 5\r\nCONTENT-LENGTH: 50\r\n", "hello"), want: "502"},
+		{name: "6.3 CL and TE", answer: answerWith("Content-Length: 5\r\nTransfer-Encoding: chunked\r\n", helloChunk), want: "502"},
+		{name: "6.3 TE and CL", answer: answerWith("Transfer-Encoding: chunked\r\nContent-Length: 5\r\n", helloChunk), want: "502"},
+		{name: "6.1 TE in HTTP/1.0", answer: "HTTP/1.0 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n" + helloChunk, want: "502"},
+		{name: "6.3 length names itself", answer: answerWith("Connection: Content-Length\r\nContent-Length: 5\r\n", "hello"), want: "200 hello"},
+		{name: "6.3 Content_Length", answer: answerWith("Content-Length: 5\r\nContent_Length: 0\r\nTransfer_Encoding: chunked\r\n", "hello"), want: "200 hello", without: "_"},
+		{name: "6.3 shorter than its length", answer: answerWith("Content-Length: 50\r\n", "hello"), want: "cut"},
+		{name: "6.3 until the connection ends", answer: answerWith("", "hello"), want: "200 hello"},
+		{name: "6.3 until the connection ends, with what looks like an answer", answer: answerWith("Connection: close\r\n", sized), want: "200 " + sized},
+		{name: "6.3 until the connection ends, with what looks like a last chunk", answer: answerWith("", helloChunk), want: "200 " + helloChunk},
+		{name: "6.3 HTTP/1.0 with keep-alive and no length", answer: "HTTP/1.0 200 OK\r\nConnection: keep-alive\r\n\r\nhello", want: "200 hello"},
+		{name: "6.3 HTTP/1.0 with keep-alive and more", answer: "HTTP/1.0 200 OK\r\nConnection: keep-alive\r\nContent-Length: 5\r\n\r\nhello" + poison, want: "200 hello", extra: true},
+		{name: "9.2 another answer behind a length", answer: sized + poison, want: "200 hello", extra: true},
+		{name: "9.2 another answer behind chunks", answer: answerWith("Transfer-Encoding: chunked\r\n", helloChunk) + poison, want: "200 hello", extra: true},
+		{name: "9.2 another answer behind a trailer", answer: answerWith("Transfer-Encoding: chunked\r\n", "5\r\nhello\r\n0\r\nX-Sum: 1\r\n\r\n") + poison, want: "200 hello", extra: true},
+		{name: "9.2 another answer behind an empty one", answer: answerWith("Content-Length: 0\r\n", poison), want: "200 ", extra: true},
+		{name: "9.2 a byte behind the answer", answer: sized + "!", want: "200 hello", extra: true},
+		{name: "9.2 an empty line behind the answer", answer: sized + "\r\n", want: "200 hello", extra: true},
+		{name: "9.2 much behind the answer", answer: sized + strings.Repeat(poison, 10000), want: "200 hello", extra: true},
+		{name: "6.3 204 with a length", answer: "HTTP/1.1 204 No Content\r\nContent-Length: 5\r\n\r\n", want: "204 ", without: "Content-Length: 5"},
+		{name: "6.3 204 with a body", answer: "HTTP/1.1 204 No Content\r\nContent-Length: 5\r\n\r\nhello", want: "204 ", extra: true, without: "hello"},
+		{name: "6.3 204 with chunks", answer: "HTTP/1.1 204 No Content\r\nTransfer-Encoding: chunked\r\n\r\n" + helloChunk, want: "204 ", extra: true, without: "hello"},
+		{name: "6.3 304 with a length", answer: "HTTP/1.1 304 Not Modified\r\nContent-Length: 5\r\n\r\n", want: "304 "},
+		{name: "6.3 304 with an answer as its body", answer: fmt.Sprintf("HTTP/1.1 304 Not Modified\r\nContent-Length: %d\r\n\r\n%s", len(poison), poison), want: "304 ", extra: true, without: "poison"},
+		{name: "6.3 205 with a body", answer: "HTTP/1.1 205 Reset Content\r\nContent-Length: 5\r\n\r\nhello", want: "205 hello"},
+		{name: "6.3 HEAD with a length", head: true, answer: answerWith("Content-Length: 5\r\n", ""), want: "200 "},
+		{name: "6.3 HEAD with a body", head: true, answer: sized, want: "200 ", extra: true, without: "hello"},
+		{name: "6.3 HEAD with chunked", head: true, answer: answerWith("Transfer-Encoding: chunked\r\n", ""), want: "200 "},
+		{name: "6.3 HEAD with chunks", head: true, answer: answerWith("Transfer-Encoding: chunked\r\n", helloChunk), want: "200 ", extra: true, without: "hello"},
+		{name: "6.3 HEAD with another answer", head: true, answer: answerWith("Content-Length: 5\r\n", poison), want: "200 ", extra: true, without: "poison"},
+		{name: "6.3 HEAD with two lengths", head: true, answer: answerWith("Content-Length: 5\r\nContent-Length: 6\r\n", ""), want: "502"},
+		{name: "15.2 103 with a body", answer: "HTTP/1.1 103 Early Hints\r\nContent-Length: 5\r\n\r\nhello" + sized, want: "502"},
+		{name: "15.2 103 with an answer as its body", answer: fmt.Sprintf("HTTP/1.1 103 Early Hints\r\nContent-Length: %d\r\n\r\n%s%s", len(poison), poison, sized), want: "200 poison", extra: true},
+		{name: "15.2 103 before", answer: "HTTP/1.1 103 Early Hints\r\nLink: </x>\r\n\r\n" + sized, want: "200 hello"},
+		{name: "15.2 many 103", answer: strings.Repeat("HTTP/1.1 103 Early Hints\r\nLink: </x>\r\n\r\n", 5000) + sized, want: "200 hello"},
+		{name: "15.2 many 100", answer: strings.Repeat("HTTP/1.1 100 Continue\r\n\r\n", 20000) + sized, want: "200 hello", without: "Continue"},
+		{name: "15.2 100 and nothing", answer: "HTTP/1.1 100 Continue\r\n\r\n", want: "502"},
+		{name: "15.2 102 and half a head", answer: "HTTP/1.1 102 Processing\r\n\r\nHTTP/1.1 200 OK\r\n", want: "502"},
+		{name: "15.2.2 101 that nobody asked for", answer: "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n", want: "502"},
+		{name: "15.2.2 101 to h2c", answer: "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: h2c\r\n\r\n", want: "502"},
+		{name: "15.2.2 101 without a protocol", answer: "HTTP/1.1 101 Switching Protocols\r\n\r\n" + sized, want: "502"},
+		{name: "4 no reason", answer: "HTTP/1.1 200\r\nContent-Length: 5\r\n\r\nhello", want: "200 hello"},
+		{name: "4 an empty reason", answer: "HTTP/1.1 200 \r\nContent-Length: 5\r\n\r\nhello", want: "200 hello"},
+		{name: "4 a reason beyond ASCII", answer: "HTTP/1.1 200 Schön\tgut\r\nContent-Length: 5\r\n\r\nhello", want: "200 hello"},
+		{name: "4 a status that nobody knows", answer: "HTTP/1.1 999 Odd\r\nContent-Length: 5\r\n\r\nhello", want: "999 hello"},
+		{name: "4 HTTP/1.2", answer: "HTTP/1.2 200 OK\r\nContent-Length: 5\r\n\r\nhello", want: "200 hello"},
+		{name: "5.2 a fold", answer: answerWith("X: a\r\n b\r\nContent-Length: 5\r\n", "hello"), want: "200 hello"},
+		{name: "5.2 a fold with what looks like a field", answer: answerWith("X: a\r\n Set-Cookie: evil\r\nContent-Length: 5\r\n", "hello"), want: "200 hello", without: "\nSet-Cookie"},
+		{name: "5 a value beyond ASCII", answer: answerWith("X: \xe4\xff\r\nContent-Length: 5\r\n", "hello"), want: "200 hello"},
+		{name: "5.4 a head that is too big", answer: answerWith("X: "+strings.Repeat("x", 2<<20)+"\r\nContent-Length: 5\r\n", "hello"), want: "502"},
+		{name: "5.4 a head with too many fields", answer: answerWith(strings.Repeat("X: y\r\n", 200000)+"Content-Length: 5\r\n", "hello"), want: "502"},
+		{name: "5.4 a head without an end", answer: "HTTP/1.1 200 OK\r\n" + strings.Repeat("X: y\r\n", 200000), want: "502"},
+		{name: "5.4 a big head", answer: answerWith(strings.Repeat("X: y\r\n", 100000)+"Content-Length: 5\r\n", "hello"), want: "200 hello"},
+		{name: "7.1 a trailer that is too big", answer: answerWith("Transfer-Encoding: chunked\r\n", "5\r\nhello\r\n0\r\n"+strings.Repeat("X: y\r\n", 200000)+"\r\n"), want: "cut"},
+		{name: "7.1 no last chunk", answer: answerWith("Transfer-Encoding: chunked\r\n", "5\r\nhello\r\n"), want: "cut"},
+		{name: "7.1 no end of the trailer", answer: answerWith("Transfer-Encoding: chunked\r\n", "5\r\nhello\r\n0\r\n"), want: "cut"},
+		{name: "7.1 extensions", answer: answerWith("Transfer-Encoding: chunked\r\n", "5;a=b\r\nhello\r\n0 ;c=\"d;\"\r\n\r\n"), want: "200 hello", without: ";"},
+		{name: "7.1 leading zeros", answer: answerWith("Transfer-Encoding: chunked\r\n", "0005\r\nhello\r\n000\r\n\r\n"), want: "200 hello"},
+		{name: "7.1 an answer as data", answer: answerWith("Transfer-Encoding: chunked\r\n", fmt.Sprintf("%x\r\n%s\r\n0\r\n\r\n", len(poison), poison)), want: "200 " + poison},
+		{name: "6.5.1 a length in the trailer", answer: answerWith("Transfer-Encoding: chunked\r\n", "5\r\nhello\r\n0\r\nContent-Length: 3\r\nSet-Cookie: x\r\nConnection: close\r\nVia: evil\r\n\r\n"), want: "200 hello", without: "Content-Length: 3"},
+		{name: "7.6.1 fields that Connection names", answer: answerWith("Connection: X-Evil\r\nX-Evil: evil\r\nKeep-Alive: evil\r\nContent-Length: 5\r\n", "hello"), want: "200 hello", without: "evil"},
+		{name: "2.2 an empty line before", answer: "\r\n" + sized, want: "502"},
+		{name: "2.2 a request", answer: smuggled, want: "502"},
+		{name: "2.2 nothing but a line", answer: "\r\n", want: "502"},
+		{name: "2.3 HTTP/0.9", answer: "<html>hello</html>", want: "502"},
+	}
+	for _, line := range []string{
+		"HTTP/1.1  200 OK", " HTTP/1.1 200 OK", "HTTP/1.1\t200 OK", "HTTP/1.1 200\tOK", "HTTP/1.1 20 OK", "HTTP/1.1 2000 OK", "HTTP/1.1 2x0 OK", "HTTP/1.1 +20 OK", "HTTP/1.1 -20 OK", "HTTP/1.1 099 OK", "HTTP/1.1 000 OK", "HTTP/1.1 OK", "HTTP/1.1",
+		"HTTP/2 200 OK", "HTTP/2.0 200 OK", "HTTP/0.9 200 OK", "HTTP/1.10 200 OK", "HTTP/1 200 OK", "http/1.1 200 OK", "ICY 200 OK", "HTTPS/1.1 200 OK", "HTTP/1.1200 OK", "\x00HTTP/1.1 200 OK",
+		"HTTP/1.1 200 OK\x00", "HTTP/1.1 200 OK\rX: evil", "HTTP/1.1 200 OK\nX: evil", "HTTP/1.1 200 OK\r", "HTTP/1.1 200 \x7f", "HTTP/1.1 200 O\x1bK",
+	} {
+		all = append(all, trick{name: fmt.Sprintf("4 %q", line), answer: line + "\r\nContent-Length: 5\r\n\r\nhello", want: "502", without: "evil"})
+	}
+	for _, value := range []string{"", "5, 5", "5,5", "5, 6", "+5", "-5", "-1", "0x5", "5 5", "5.0", "5;", "\x0b5", "5\x00", "99999999999999999999", "9223372036854775808", "18446744073709551621", "hello"} {
+		all = append(all, trick{name: fmt.Sprintf("6.2 Content-Length %q", value), answer: answerWith("Content-Length: "+value+"\r\n", "hello"), want: "502"})
+	}
+	for _, value := range []string{"", "identity", "xchunked", "gzip", "gzip, chunked", "chunked, chunked", "chunked, identity", "\"chunked\"", "\x0bchunked", "chunked\x00", "chunked;q=1", "chunked\r\nTransfer-Encoding: chunked", "x\r\nTransfer-Encoding: chunked"} {
+		all = append(all, trick{name: fmt.Sprintf("6.1 Transfer-Encoding %q", value), answer: answerWith("Transfer-Encoding: "+value+"\r\n", helloChunk), want: "502"})
+	}
+	for _, fields := range []string{
+		"X: a\rSet-Cookie: evil\r\n", "X: a\nSet-Cookie: evil\r\n", "X: a\r\n\nSet-Cookie: evil\r\n", "X: a\r\rSet-Cookie: evil\r\n", "X: a\x00\r\nY: evil\r\n", "X: a\x7fevil\r\n", "X\r\nY: evil\r\n", "X : evil\r\n", " X: evil\r\n", ": evil\r\n", "X y: evil\r\n", "X\x00: evil\r\n",
+		"X\xe4: evil\r\n", "Transfer-Encoding : chunked\r\n", "Content-Length : 3\r\n", "Content-Length:\r\n 3\r\n", "Connection: close\r\n evil\r\n", "X: y\r\n\x00evil\r\n", "Location: /\r\n\r evil\r\n",
+	} {
+		all = append(all, trick{name: fmt.Sprintf("5 %q", fields), answer: answerWith("Content-Length: 5\r\n"+fields, "hello"), want: "502", without: "evil"},
+			trick{name: fmt.Sprintf("15.2 %q in a 103", fields), answer: "HTTP/1.1 103 Early Hints\r\n" + fields + "\r\n" + sized, want: "502", without: "evil"})
+	}
+	for _, body := range badChunks() {
+		all = append(all, trick{name: fmt.Sprintf("7.1 %.40q", body), answer: answerWith("Transfer-Encoding: chunked\r\n", body), want: "cut"})
+	}
+	return all
+}
+
+// TestAnswersThatSpoilConnections has an upstream give each trick as an answer, and
+// asks for other things then: on the same connection, and on another one. Nobody gets
+// an answer that isn't to its own request.
+func TestAnswersThatSpoilConnections(t *testing.T) {
+	for _, k := range tricks() {
+		t.Run(k.name, func(t *testing.T) {
+			t.Run("in one piece", func(t *testing.T) { k.run(t, false, false) })
+			t.Run("pipelined", func(t *testing.T) { k.run(t, false, true) })
+			if len(k.answer) < 1000 && !k.extra {
+				t.Run("byte by byte", func(t *testing.T) { k.run(t, true, false) })
+			}
+		})
+	}
+}
+
+func (k trick) run(t *testing.T, inBytes, pipelined bool) {
+	var p *running
+	asked := map[string]int{}
+	var mu sync.Mutex
+	up := faked(t, func(_ int64, c *fakeConn) {
+		for req, _ := c.request(); req != nil; req, _ = c.request() {
+			mu.Lock()
+			asked[req.RequestURI]++
+			mu.Unlock()
+			if req.RequestURI != "/trick" {
+				c.say(ok("to " + req.RequestURI))
+				continue
+			}
+			if !inBytes {
+				c.say(k.answer)
+			}
+			for i := 0; inBytes && i < len(k.answer); i++ {
+				c.say(k.answer[i : i+1])
+				p.taken()
+			}
+			if !k.extra {
+				return
+			}
+		}
+	})
+	p = start(t, Config{Loops: 1}, web(rel("r1", 100, up.Upstream)))
+	var all bytes.Buffer
+	conn, _ := p.raw("")
+	r := bufio.NewReader(io.TeeReader(conn, &all))
+	method, next := "GET", "GET /next HTTP/1.1\r\nHost: web\r\n\r\n"
+	if k.head {
+		method = "HEAD"
+	}
+	ask := method + " /trick HTTP/1.1\r\nHost: web\r\n\r\n"
+	if pipelined {
+		ask += next
+	}
+	io.WriteString(conn, ask)
+	got := gotten(r, method)
+	if want, ours := k.want, strings.HasPrefix(got, "502 "); got != want && !(want == "502" && ours) {
+		t.Fatalf("the client gets %q, want %q", got, want)
+	}
+	if got != "cut" {
+		if !pipelined {
+			io.WriteString(conn, next)
+		}
+		if got := gotten(r, "GET"); got != "200 to /next" {
+			t.Errorf("the next one gets %q", got)
+		}
+	}
+	if k.without != "" && bytes.Contains(all.Bytes(), []byte(k.without)) {
+		t.Errorf("the client gets %q, which has %q", all.Bytes(), k.without)
+	}
+	_, other := p.raw("GET /other HTTP/1.1\r\nHost: web\r\n\r\n")
+	if got := gotten(other, "GET"); got != "200 to /other" {
+		t.Errorf("another client gets %q", got)
+	}
+	mu.Lock()
+	defer mu.Unlock()
+	if asked["/trick"] != 1 || asked["/next"] > 1 || asked["/other"] != 1 {
+		t.Errorf("the upstream was asked %v", asked)
+	}
+}
+
+// TestAnswersThatNobodyAskedFor: what comes on a connection that waits for a request is
+// no answer to the next one.
+func TestAnswersThatNobodyAskedFor(t *testing.T) {
+	for _, late := range []string{ok("poison"), "HTTP/1.1 408 Request Timeout\r\nContent-Length: 0\r\nConnection: close\r\n\r\n", "HTTP/1.1 103 Early Hints\r\n\r\n", "x"} {
+		for _, method := range []string{"GET", "POST"} {
+			t.Run(fmt.Sprintf("%s after %.20q", method, late), func(t *testing.T) {
+				closed := make(chan struct{})
+				up := faked(t, func(n int64, c *fakeConn) {
+					for req, _ := c.request(); req != nil; req, _ = c.request() {
+						c.say(ok("to " + req.RequestURI))
+						if n == 1 {
+							break
+						}
+					}
+					if n == 1 {
+						p := c.Conn.(*net.TCPConn)
+						p.SetReadDeadline(time.Now().Add(patience))
+						c.say(late)
+						if _, err := c.r.ReadByte(); errors.Is(err, io.EOF) || isReset(err) {
+							close(closed)
+						}
+					}
+				})
+				p := start(t, Config{Loops: 1}, web(rel("r1", 100, up.Upstream)))
+				conn, r := p.raw("GET /first HTTP/1.1\r\nHost: web\r\n\r\n")
+				if got := gotten(r, "GET"); got != "200 to /first" {
+					t.Errorf("the client gets %q", got)
+				}
+				await(t, "the upstream's connection is closed", closed)
+				io.WriteString(conn, method+" /next HTTP/1.1\r\nHost: web\r\n\r\n")
+				if got := gotten(r, method); got != "200 to /next" {
+					t.Errorf("the client gets %q", got)
+				}
+			})
+		}
+	}
+}
+
+// gotten reads a final answer and returns its status with its body, or "cut" when it
+// isn't whole.
+func gotten(r *bufio.Reader, method string) string {
+	resp, err := readAnswer(r, method)
+	if err != nil {
+		return "cut"
+	}
+	body, err := io.ReadAll(resp.Body)
+	if err != nil {
+		return "cut"
+	}
+	return fmt.Sprintf("%d %s", resp.StatusCode, body)
 }
