@@ -107,7 +107,10 @@ func (x *exchange) flush() (out, alive bool) {
 			x.gone()
 			return false, false
 		}
-		x.since = x.loop.now
+		if x.stage != requesting {
+			// What is informational doesn't put off the answer's deadline.
+			x.since = x.loop.now
+		}
 		pre := min(n, len(a.pre)-a.preSent)
 		a.preSent += pre
 		a.from += n - pre

@@ -451,6 +451,7 @@ func (x *exchange) explain(o outcome) {
 // say answers with one line of text.
 func (x *exchange) say(status int, message string) {
 	x.stage = explaining
+	x.since = x.loop.now
 	x.skipBody()
 	x.status = status
 	x.latency = x.loop.now.Sub(x.start)

@@ -791,6 +791,52 @@ func TestAnswersThatNobodyAskedFor(t *testing.T) {
 	}
 }
 
+// TestInformationWithoutEnd: an upstream that goes on to say that there will be an answer
+// has not answered.
+func TestInformationWithoutEnd(t *testing.T) {
+	for _, c := range []struct {
+		name, head, version string
+		// passed is set when the client gets them. Each is sent when it has the last one.
+		passed bool
+	}{
+		{"100", "HTTP/1.1 100 Continue\r\n\r\n", "1.1", false},
+		{"103", "HTTP/1.1 103 Early Hints\r\nLink: </x>\r\n\r\n", "1.1", true},
+		{"103 for HTTP/1.0", "HTTP/1.1 103 Early Hints\r\nLink: </x>\r\n\r\n", "1.0", false},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			more := make(chan struct{}, 1)
+			more <- struct{}{}
+			defer close(more)
+			up := faked(t, func(_ int64, conn *fakeConn) {
+				conn.request()
+				for err := error(nil); err == nil; _, err = io.WriteString(conn, c.head) {
+					if c.passed {
+						<-more
+					}
+				}
+			})
+			p := start(t, Config{ResponseHeaderTimeout: 100 * time.Millisecond}, web(rel("r1", 100, up.Upstream)))
+			_, r := p.raw("GET / HTTP/" + c.version + "\r\nHost: web\r\n\r\n")
+			status := 103
+			for n := 0; status < 200; n++ {
+				resp, err := http.ReadResponse(r, nil)
+				if err != nil {
+					t.Fatalf("after %d informational answers: %v", n, err)
+				}
+				if status = resp.StatusCode; status < 200 {
+					more <- struct{}{}
+				}
+			}
+			if status != 504 {
+				t.Errorf("status %d", status)
+			}
+			if got := p.release("r1"); got.Failed.Timeout != 1 {
+				t.Errorf("counted %+v", got)
+			}
+		})
+	}
+}
+
 // gotten reads a final answer and returns its status with its body, or "cut" when it
 // isn't whole.
 func gotten(r *bufio.Reader, method string) string {
