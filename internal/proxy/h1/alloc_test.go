@@ -102,9 +102,10 @@ func TestAllocatesNothing(t *testing.T) {
 			}
 		}},
 		{"the trailer section", []byte(lines("X-Sum: 1", "X-B: 2")), func(raw []byte) { must(trailer.ParseTrailer(raw)) }},
-		{"the target and the path", upload(), func(raw []byte) {
+		{"what is sent on", upload(), func(raw []byte) {
 			must(request.Parse(raw))
 			dst = request.AppendPath(request.AppendTarget(dst[:0]))
+			dst, _ = request.AppendJoined(request.AppendLines(dst, KindsOf(Host, HopByHop)), ForwardedFor)
 		}},
 		{"values", browserRequest(), func(raw []byte) {
 			must(request.Parse(raw))

@@ -195,12 +195,7 @@ func checkSentOn(t *testing.T, r *Request) {
 	if r.hosts > 0 || len(r.Host) > 0 {
 		out = fmt.Appendf(out, "Host: %s\r\n", r.Host)
 	}
-	for i := range r.Fields {
-		if f := &r.Fields[i]; f.Kind != Host {
-			out = append(out, r.Line(f)...)
-		}
-	}
-	out = append(out, "\r\n"...)
+	out = append(r.AppendLines(out, KindsOf(Host)), "\r\n"...)
 	if n, err := EndOfHead(out, 0); n != len(out) || err != nil {
 		t.Fatalf("%q is sent on as %q, which ends at %d: %v", r.Raw, out, n, err)
 	}
@@ -251,10 +246,7 @@ func FuzzResponse(f *testing.F) {
 		checkInside(t, raw, r.StatusLine(), r.Protocol)
 
 		out := fmt.Appendf(nil, "HTTP/1.%d %s\r\n", r.Minor, r.StatusLine())
-		for i := range r.Fields {
-			out = append(out, r.Line(&r.Fields[i])...)
-		}
-		out = append(out, "\r\n"...)
+		out = append(r.AppendLines(out, 0), "\r\n"...)
 		if !bytes.Equal(out, raw) {
 			t.Fatalf("%q is sent on as %q", raw, out)
 		}
@@ -311,6 +303,9 @@ func FuzzTrailer(f *testing.F) {
 			t.Fatalf("%q is accepted, but ends at %d: %v", in, n, err)
 		}
 		checkPositions(t, &h)
+		if out := append(h.AppendLines(nil, 0), "\r\n"...); !bytes.Equal(out, in) {
+			t.Fatalf("%q is sent on as %q", in, out)
+		}
 		if headErr == nil && describeFields(&h) != describeFields(&r.Head) {
 			t.Fatalf("%q: %s, as a head %s", in, describeFields(&h), describeFields(&r.Head))
 		}

@@ -408,6 +408,7 @@ func hostCases() []headCase {
 		{"9112 3.2: Host after other fields", lines("GET / HTTP/1.1", "A: b", "Host: a"), "GET a /"},
 		{"9110 7.2: an empty Host", host(""), "GET  /"},
 		{"9110 7.2: with a port", host("a:8080"), "GET a:8080 /"},
+		{"3986 3.2.3: every digit in a port", host("a:0123456789"), "GET a:0123456789 /"},
 		{"9110 7.2: with an empty port", host("a:"), "GET a: /"},
 		{"9110 7.2: blanks around it", host(" \ta\t "), "GET a /"},
 		{"3986 3.2.2: all the characters of a name", host("az-AZ.09_~!$&'()*+,;="), "GET az-AZ.09_~!$&'()*+,;= /"},
@@ -640,7 +641,7 @@ func TestKinds(t *testing.T) {
 		HopByHop: {
 			"Keep-Alive", "Proxy-Connection", "Proxy-Authenticate", "Proxy-Authorization", "HTTP2-Settings",
 			"Content_Length", "content_length", "Transfer_Encoding", "Keep_Alive", "Proxy_Connection", "HTTP2_Settings",
-			"Proxy_Authorization",
+			"Proxy_Authorization", "PROXY-AUTHORIZATION",
 		},
 		Via:            {"Via"},
 		Date:           {"Date"},
@@ -718,6 +719,88 @@ func TestConnectionNames(t *testing.T) {
 				t.Errorf("%s are passed on, want %s", got, c.want)
 			}
 		})
+	}
+}
+
+// Parse looks at all that EndOfHead does, too.
+func TestParseWantsAWholeHead(t *testing.T) {
+	const request, answer = "GET / HTTP/1.1", "HTTP/1.1 200 OK"
+	for _, c := range []struct{ name, after string }{
+		{"nothing", ""},
+		{"CR", "\r"},
+		{"LF", "\n"},
+		{"another byte in the place of CR", "x\nHost: a\r\n\r\n"},
+		{"no fields and no empty line", "\r\n"},
+		{"half an empty line", "\r\n\r"},
+		{"LF as the empty line", "\r\n\n"},
+		{"no empty line", "\r\nHost: a\r\n"},
+		{"half a field", "\r\nHost: a"},
+		{"a field that ends with LF", "\r\nHost: a\n\r\n"},
+		{"another byte in the place of CR after a field", "\r\nHost: ax\n\r\n"},
+		{"a byte after the head", "\r\nHost: a\r\n\r\nx"},
+		{"an empty line after the head", "\r\nHost: a\r\n\r\n\r\n"},
+		{"two heads", "\r\nHost: a\r\n\r\nGET / HTTP/1.1\r\nHost: a\r\n\r\n"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			var r Request
+			refused(t, r.Parse([]byte(request+c.after)))
+			var a Response
+			refused(t, a.Parse([]byte(answer+c.after), false))
+			var h Head
+			refused(t, h.ParseTrailer([]byte("A: b"+c.after)))
+		})
+	}
+	for _, in := range []string{"", "\r", "\n", "x", "\r\n"} {
+		var r Request
+		refused(t, r.Parse([]byte(in)))
+		var a Response
+		refused(t, a.Parse([]byte(in), false))
+	}
+}
+
+// What is passed on of a head: lines as they came, but those of some kinds.
+func TestAppend(t *testing.T) {
+	const fields = "Host: a\r\nA:1\r\nVia: b\r\nvia:\r\nC: \t3 \r\nVIA: d\r\n"
+	for _, c := range []struct {
+		name   string
+		except Kinds
+		want   string
+	}{
+		{"all", 0, fields},
+		{"none", ^Kinds(0), ""},
+		{"but the first", KindsOf(Host), strings.TrimPrefix(fields, "Host: a\r\n")},
+		{"but the last, and one amid", KindsOf(Via), "Host: a\r\nA:1\r\nC: \t3 \r\n"},
+		{"but two kinds", KindsOf(Host, Via), "A:1\r\nC: \t3 \r\n"},
+		{"but others", KindsOf(Other), "Host: a\r\nVia: b\r\nvia:\r\nVIA: d\r\n"},
+		{"two kinds alone", ^KindsOf(Host, Via), "Host: a\r\nVia: b\r\nvia:\r\nVIA: d\r\n"},
+		{"but one that isn't there", KindsOf(Mirror), fields},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			var r Request
+			if err := r.Parse([]byte("GET / HTTP/1.1\r\n" + fields + "\r\n")); err != nil {
+				t.Fatal(err)
+			}
+			var trailer Head
+			if err := trailer.ParseTrailer([]byte(fields + "\r\n")); err != nil {
+				t.Fatal(err)
+			}
+			for _, h := range []*Head{&r.Head, &trailer} {
+				if got := string(h.AppendLines([]byte("x"), c.except)); got != "x"+c.want {
+					t.Errorf("%q, want %q", got[1:], c.want)
+				}
+				for kind, want := range map[Kind]string{Host: "xa", Other: "x1, 3", Via: "xb, , d", Date: "x"} {
+					if got, found := h.AppendJoined([]byte("x"), kind); string(got) != want || found != (kind != Date) {
+						t.Errorf("kind %d: %q %v, want %q", kind, got, found, want)
+					}
+				}
+			}
+		})
+	}
+	// Every kind has its place in a set.
+	for kind := range Mirror + 1 {
+		if set := KindsOf(kind); set == 0 || set != 1<<kind {
+			t.Errorf("the set of kind %d is %b", kind, set)
+		}
 	}
 }
 
