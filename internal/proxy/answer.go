@@ -359,13 +359,13 @@ func (x *exchange) passChunks() bool {
 // passTrailer takes a part of the trailer section.
 func (x *exchange) passTrailer(piece []byte) error {
 	a := &x.answer
-	seen := len(a.trailer)
+	seen, limit := len(a.trailer), x.loop.p.cfg.maxAnswerHead()
 	a.trailer = append(a.trailer, piece...)
 	length, err := h1.EndOfHead(a.trailer, seen)
 	switch {
 	case err != nil:
 		return err
-	case length == 0 && len(a.trailer) > x.loop.p.cfg.maxAnswerHead():
+	case length > limit, length == 0 && len(a.trailer) > limit:
 		return errors.New("the trailer is too large")
 	case length == 0:
 		return nil

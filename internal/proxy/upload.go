@@ -230,6 +230,9 @@ func (x *exchange) takeTrailer() (got bool, err error) {
 		if err != nil {
 			return false, err
 		}
+		if c.seen = c.unread(); length > limit || (length == 0 && c.seen >= limit) {
+			return false, &h1.Error{Status: http.StatusBadRequest, Reason: "the trailer is too large"}
+		}
 		if length > 0 {
 			var trailer h1.Head
 			if err := trailer.ParseTrailer(c.in[c.start : c.start+length]); err != nil {
@@ -239,9 +242,6 @@ func (x *exchange) takeTrailer() (got bool, err error) {
 			c.use(length)
 			u.ended = true
 			return true, nil
-		}
-		if c.seen = c.unread(); c.seen >= limit {
-			return false, &h1.Error{Status: http.StatusBadRequest, Reason: "the trailer is too large"}
 		}
 		if got, err := x.readMore(); !got {
 			return false, err
