@@ -286,7 +286,7 @@ func (x *exchange) malformedBody(err error) {
 func (x *exchange) askForBody() {
 	x.upload.asking = false
 	x.since = x.loop.now
-	if x.stage == requesting && !x.answer.pending() {
+	if x.stage == requesting {
 		x.answer.pre = append(x.answer.pre, "HTTP/1.1 100 Continue\r\n\r\n"...)
 	}
 }
