@@ -182,7 +182,11 @@ func (c *clientConn) finish() {
 
 func (c *clientConn) linger() {
 	end := c.since.Add(lingerTotal)
-	for c.readable {
+	for turns := 0; c.readable; turns++ {
+		if turns == turnsAtOnce {
+			c.loop.again(c)
+			break
+		}
 		n, errno := c.read(c.loop.scratch)
 		if errno == syscall.EAGAIN {
 			break
