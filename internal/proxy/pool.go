@@ -128,7 +128,8 @@ type upstreamConn struct {
 	idleSince  time.Time
 	timer      timer
 	// written is how many bytes of requests were written to it, and acked how many the
-	// kernel says were acknowledged before the first of those.
+	// kernel says were acknowledged before the first of those, or -1 when that proves
+	// nothing.
 	written, acked int64
 }
 

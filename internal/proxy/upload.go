@@ -96,6 +96,11 @@ func (x *exchange) moveUpload() bool {
 		if errno != 0 {
 			// It may have answered all the same, which is still to be read.
 			u.broken = true
+			if errno != syscall.EPIPE {
+				// It is a reset that no end came before, and the next read says only that
+				// this is the end.
+				x.up.acked = -1
+			}
 			return true
 		}
 		u.sent += n
