@@ -8,8 +8,10 @@ import (
 	"fmt"
 	"hash/crc32"
 	"io"
+	"math/rand/v2"
 	"net"
 	"net/http"
+	"runtime"
 	"slices"
 	"strconv"
 	"strings"
@@ -17,6 +19,8 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"pgregory.net/rapid"
 )
 
 // pattern is n bytes of which none can be missing or at another place without showing.
@@ -50,10 +54,12 @@ type order struct {
 	seed, size, chunk int
 	// version of HTTP/1 and connection are what the upstream says.
 	version, connection string
+	// pieces is in how many the answer is written.
+	pieces int
 }
 
 func (o order) target() string {
-	return fmt.Sprintf("/?f=%s&s=%d&n=%d&c=%d&v=%s&h=%s", o.framing, o.seed, o.size, o.chunk, o.version, o.connection)
+	return fmt.Sprintf("/?f=%s&s=%d&n=%d&c=%d&v=%s&h=%s&p=%d", o.framing, o.seed, o.size, o.chunk, o.version, o.connection, o.pieces)
 }
 
 // serveOrder answers as the target says, and tells in a field what the request was. It
@@ -86,19 +92,38 @@ func serveOrder(c *fakeConn, req *http.Request, got string) bool {
 	if req.Method != http.MethodHead {
 		b = append(b, body...)
 	}
-	_, err := c.Write(b)
+	var err error
+	for piece := range slices.Chunk(b, len(b)/max(number("p"), 1)+1) {
+		if _, err = c.Write(piece); err != nil {
+			break
+		}
+		runtime.Gosched()
+	}
 	kept := version == "HTTP/1.1" || q.Get("h") == "keep-alive"
-	return err == nil && framing != "close" && q.Get("h") != "close" && kept
+	return err == nil && (framing != "close" || req.Method == http.MethodHead) && q.Get("h") != "close" && kept
 }
 
 // serveOrders serves a connection.
 func serveOrders(_ int64, c *fakeConn) {
 	for {
-		req, body := c.request()
-		if req == nil || !serveOrder(c, req, message(req.Method, body)) {
+		req, body, err := c.asks()
+		if err != nil || !serveOrder(c, req, message(req.Method, body)) {
 			return
 		}
 	}
+}
+
+// asks reads a request, and asks for its body if the client waits for that.
+func (c *fakeConn) asks() (*http.Request, string, error) {
+	req, err := http.ReadRequest(c.r)
+	if err != nil {
+		return nil, "", err
+	}
+	if req.Header.Get("Expect") != "" {
+		c.say("HTTP/1.1 100 Continue\r\n\r\n")
+	}
+	body, err := io.ReadAll(req.Body)
+	return req, string(body), err
 }
 
 // message says what a request was.
@@ -934,5 +959,276 @@ func TestHalfReadPost(t *testing.T) {
 	p.loops[0].mu.Unlock()
 	if got := gotten(r, "POST"); !strings.HasPrefix(got, "502 ") || seen.Load() != 1 {
 		t.Errorf("the client gets %q, and the upstream has seen the request %d times", got, seen.Load())
+	}
+}
+
+// drawSize draws a size near those at which something changes.
+func drawSize(t *rapid.T, what string) int {
+	near := rapid.SampledFrom([]int{0, 0, 10, 1000, smallSize, pieceSize, bufferSize, 2 * bufferSize, 300000}).Draw(t, what)
+	return max(near+rapid.IntRange(-1100, 1100).Draw(t, "difference"), 0)
+}
+
+// drawAsked draws a request, and reports whether another may follow it.
+func drawAsked(t *rapid.T, seed int) (a asked, persists bool) {
+	oneOf := func(what string, of ...string) string { return rapid.SampledFrom(of).Draw(t, what) }
+	chunk := func(size int, what string) int {
+		return max(rapid.SampledFrom([]int{1, 7, 1000, pieceSize, 1 << 30}).Draw(t, what), size/2000)
+	}
+	a.method = oneOf("method", "GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PATCH")
+	o := order{
+		framing: oneOf("answer", "sized", "sized", "chunked", "close", "204", "304"), seed: seed, size: drawSize(t, "size of the answer"),
+		version: oneOf("version of the upstream", "", "", "1.0"), connection: oneOf("connection of the upstream", "", "", "close", "keep-alive"),
+		pieces: rapid.IntRange(1, 5).Draw(t, "pieces"),
+	}
+	if o.framing == "chunked" {
+		o.version = ""
+	}
+	o.chunk = chunk(o.size, "chunks of the answer")
+	a.order = o
+	version := oneOf("version", "1.1", "1.1", "1.1", "1.0")
+	connection := oneOf("connection", "", "", "", "keep-alive", "keep-alive", "close")
+	framing := oneOf("body", "", "", "sized", "chunked")
+	if version == "1.0" && framing == "chunked" {
+		framing = "sized"
+	}
+	fields, framed := "", []byte(nil)
+	switch framing {
+	case "sized":
+		a.body = pattern(seed, drawSize(t, "size of the body"))
+		fields, framed = fmt.Sprintf("Content-Length: %d\r\n", len(a.body)), a.body
+	case "chunked":
+		a.body = pattern(seed, drawSize(t, "size of the body"))
+		fields, framed = "Transfer-Encoding: chunked\r\n", inChunks(a.body, chunk(len(a.body), "chunks of the body"), oneOf("trailer", "", "X-Sum: 1\r\n"))
+	}
+	if connection != "" {
+		fields += "Connection: " + connection + "\r\n"
+	}
+	if framing != "" && rapid.IntRange(0, 3).Draw(t, "expects") == 0 {
+		fields += "Expect: 100-continue\r\n"
+	}
+	fields += strings.Repeat("X: y\r\n", rapid.SampledFrom([]int{0, 0, 0, 10, 1000, 10000}).Draw(t, "fields"))
+	a.bytes = fmt.Appendf(nil, "%s%s %s HTTP/%s\r\nHost: web\r\n%s\r\n", oneOf("before", "", "", "\r\n", "\r\n\r\n"), a.method, o.target(), version, fields)
+	a.bytes = append(a.bytes, framed...)
+	hasBody := a.method != http.MethodHead && o.framing != "204" && o.framing != "304"
+	persists = version == "1.1" && connection != "close" || version == "1.0" && connection == "keep-alive" && (!hasBody || o.framing == "sized")
+	return a, persists
+}
+
+// TestAnyPipeline: whatever requests come behind each other, however cut, each goes to
+// the upstream once and gets its own answer, up to the one that ends the connection.
+func TestAnyPipeline(t *testing.T) {
+	var mu sync.Mutex
+	seen := map[string]int{}
+	onBoth(t, func(_ int64, c *fakeConn) {
+		for {
+			req, body, err := c.asks()
+			if err != nil {
+				return
+			}
+			mu.Lock()
+			seen[req.URL.Query().Get("s")]++
+			mu.Unlock()
+			if !serveOrder(c, req, message(req.Method, body)) {
+				return
+			}
+		}
+	}, func(t *testing.T, p *running) {
+		seed := 0
+		rapid.Check(t, func(rt *rapid.T) {
+			var all, answered []asked
+			persists := true
+			for range rapid.IntRange(1, 6).Draw(rt, "requests") {
+				seed++
+				a, more := drawAsked(rt, seed)
+				all = append(all, a)
+				if persists {
+					answered = append(answered, a)
+				}
+				persists = persists && more
+			}
+			b := bytesOf(all)
+			cuts := rapid.SliceOfN(rapid.IntRange(0, len(b)), 0, 5).Draw(rt, "cuts")
+			slices.Sort(cuts)
+			mu.Lock()
+			clear(seen)
+			mu.Unlock()
+			conn, r := p.raw("")
+			defer conn.Close()
+			written := make(chan struct{})
+			go func() {
+				defer close(written)
+				from := 0
+				for _, cut := range append(cuts, len(b)) {
+					conn.Write(b[from:cut])
+					p.taken()
+					from = cut
+				}
+				conn.(*net.TCPConn).CloseWrite()
+			}()
+			for i, a := range answered {
+				if _, err := filled(r, a.method, a.order, message(a.method, string(a.body))); err != nil {
+					rt.Fatalf("answer %d, to %s %s: %v", i+1, a.method, a.order.target(), err)
+				}
+			}
+			if rest, err := io.ReadAll(r); len(rest) > 0 || err != nil {
+				rt.Fatalf("%q comes after the last answer, and %v", rest, err)
+			}
+			<-written
+			mu.Lock()
+			defer mu.Unlock()
+			for _, a := range answered {
+				if n := seen[strconv.Itoa(a.order.seed)]; n != 1 {
+					rt.Fatalf("the upstream has seen %s %s %d times", a.method, a.order.target(), n)
+				}
+			}
+			if len(seen) != len(answered) {
+				rt.Fatalf("the upstream has seen %v", seen)
+			}
+		})
+	})
+}
+
+// postings is an upstream that closes its connections at bad moments, and keeps account
+// of the POSTs that it has seen.
+type postings struct {
+	mu sync.Mutex
+	// begun counts the requests of which the head was read, done those that were read
+	// whole.
+	begun, done map[string]int
+}
+
+func (u *postings) count(of map[string]int, id string) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	of[id]++
+}
+
+func (u *postings) serve(_ int64, c *fakeConn) {
+	breakOff := func() {
+		if _, is := c.Conn.(*net.TCPConn); is {
+			c.reset()
+		}
+	}
+	pause := func() {
+		for range rand.IntN(200) {
+			runtime.Gosched()
+		}
+	}
+	for {
+		req := c.head()
+		if req == nil {
+			return
+		}
+		id := req.URL.Path
+		u.count(u.begun, id)
+		what := rand.IntN(20)
+		if what == 0 {
+			breakOff()
+			return
+		}
+		if _, err := io.Copy(io.Discard, req.Body); err != nil {
+			return
+		}
+		u.count(u.done, id)
+		switch what {
+		case 1:
+			return
+		case 2:
+			breakOff()
+			return
+		}
+		c.say(ok(id))
+		switch what {
+		case 3:
+			return
+		case 4, 5, 6:
+			pause()
+			return
+		case 7, 8:
+			pause()
+			breakOff()
+			return
+		case 9, 10:
+			pause()
+			if half, is := c.Conn.(interface{ CloseWrite() error }); is {
+				half.CloseWrite()
+			}
+			pause()
+			return
+		}
+	}
+}
+
+// TestNoPostTwice: an upstream closes its connections in any way while the next POST may
+// be on its way. None is seen twice, and who is told that one was answered is right.
+func TestNoPostTwice(t *testing.T) {
+	const clients, posts = 4, 500
+	for _, network := range []string{"tcp", "unix"} {
+		t.Run(network, func(t *testing.T) {
+			u := &postings{begun: map[string]int{}, done: map[string]int{}}
+			p := start(t, Config{}, web(rel("r1", 100, fakedOn(t, network, u.serve))))
+			var all sync.WaitGroup
+			var fine, failed, unseen atomic.Int64
+			for client := range clients {
+				all.Go(func() {
+					var conn net.Conn
+					var r *bufio.Reader
+					for i := range posts {
+						if conn == nil {
+							conn, r = p.raw("")
+						}
+						id := fmt.Sprintf("/%d/%d", client, i)
+						body := pattern(i, []int{0, 20, 5000, 100000}[rand.IntN(4)])
+						head := fmt.Sprintf("POST %s HTTP/1.1\r\nHost: web\r\nContent-Length: %d\r\n\r\n", id, len(body))
+						half := rand.IntN(len(body) + 1)
+						if rand.IntN(2) == 0 {
+							half = 0
+						}
+						conn.Write(append([]byte(head), body[:half]...))
+						conn.Write(body[half:])
+						resp, err := readAnswer(r, "POST")
+						if err != nil {
+							t.Errorf("%s: %v", id, err)
+							return
+						}
+						got, err := io.ReadAll(resp.Body)
+						u.mu.Lock()
+						begun, done := u.begun[id], u.done[id]
+						u.mu.Unlock()
+						switch {
+						case err != nil || begun > 1 || done > 1:
+							t.Errorf("%s: the upstream has begun to read it %d times, and read it %d times (%v)", id, begun, done, err)
+						case resp.StatusCode == 200 && string(got) == id && done == 1:
+							fine.Add(1)
+						case resp.StatusCode == 502:
+							failed.Add(1)
+							if begun == 0 {
+								unseen.Add(1)
+							}
+						default:
+							t.Errorf("%s: %d %q, read %d times", id, resp.StatusCode, got, done)
+						}
+						if resp.Close {
+							conn.Close()
+							conn = nil
+						}
+					}
+				})
+			}
+			all.Wait()
+			t.Logf("%d answered, %d failed, of which %d were never seen", fine.Load(), failed.Load(), unseen.Load())
+			for id, n := range u.begun {
+				if n > 1 || u.done[id] > 1 {
+					t.Errorf("the upstream has begun to read %s %d times in the end, and read it %d times", id, n, u.done[id])
+				}
+			}
+			got := p.release("r1")
+			if got.Answered[2] != uint64(fine.Load()) || got.Failed.Broken != uint64(failed.Load()) {
+				t.Errorf("counted %+v, want %d answered and %d broken off", got, fine.Load(), failed.Load())
+			}
+			if fine.Load() < clients*posts/2 || got.Retried == 0 {
+				t.Errorf("only %d are answered, and %d were sent again", fine.Load(), got.Retried)
+			}
+		})
 	}
 }
