@@ -532,29 +532,33 @@ func TestBigHeads(t *testing.T) {
 			for req, _ := c.request(); req != nil; req, _ = c.request() {
 				size, _ := strconv.Atoi(req.URL.Path[1:])
 				head := "HTTP/1.1 200 OK\r\nContent-Length: 100\r\nX: "
+				if req.URL.RawQuery != "" {
+					c.say("HTTP/1.1 103 Early Hints\r\nX: " + strings.Repeat("x", size-len("HTTP/1.1 103 Early Hints\r\nX: \r\n\r\n")) + "\r\n\r\n")
+				}
 				c.say(head + strings.Repeat("x", size-len(head)-4) + "\r\n\r\n" + string(pattern(size, 100)))
 			}
 		})
 		p := start(t, Config{}, web(rel("r1", 100, up.Upstream)))
 		conn, _ := p.raw("")
 		r := bufio.NewReaderSize(conn, 2<<20)
-		for _, n := range []int{pieceSize, bufferSize, 2 * bufferSize, 1 << 20} {
-			for _, size := range []int{n - 101, n - 100, n - 99, n - 1, n, n + 1} {
-				fmt.Fprintf(conn, "GET /%d HTTP/1.1\r\nHost: web\r\n\r\n", size)
-				resp, err := readAnswer(r, "GET")
-				if err != nil {
-					t.Fatalf("%d bytes: %v", size, err)
+		for i := range 2 * 4 * 6 {
+			n := []int{pieceSize, bufferSize, 2 * bufferSize, 1 << 20}[i/6%4]
+			size := n + []int{-101, -100, -99, -1, 0, 1}[i%6]
+			// Half of them come behind an informational one of the same size.
+			fmt.Fprintf(conn, "GET /%d%s HTTP/1.1\r\nHost: web\r\n\r\n", size, []string{"", "?103"}[i/24])
+			resp, err := readAnswer(r, "GET")
+			if err != nil {
+				t.Fatalf("%d bytes: %v", size, err)
+			}
+			body, err := io.ReadAll(resp.Body)
+			if size > 1<<20 {
+				if resp.StatusCode != 502 {
+					t.Errorf("%d bytes: status %d", size, resp.StatusCode)
 				}
-				body, err := io.ReadAll(resp.Body)
-				if size > 1<<20 {
-					if resp.StatusCode != 502 {
-						t.Errorf("%d bytes: status %d", size, resp.StatusCode)
-					}
-					continue
-				}
-				if err != nil || resp.StatusCode != 200 || !bytes.Equal(body, pattern(size, 100)) {
-					t.Errorf("%d bytes: %d, a body of %d bytes, %v", size, resp.StatusCode, len(body), err)
-				}
+				continue
+			}
+			if err != nil || resp.StatusCode != 200 || !bytes.Equal(body, pattern(size, 100)) {
+				t.Errorf("%d bytes: %d, a body of %d bytes, %v", size, resp.StatusCode, len(body), err)
 			}
 		}
 	})
@@ -1229,6 +1233,136 @@ func TestNoPostTwice(t *testing.T) {
 			if fine.Load() < clients*posts/2 || got.Retried == 0 {
 				t.Errorf("only %d are answered, and %d were sent again", fine.Load(), got.Retried)
 			}
+		})
+	}
+}
+
+// TestReplays: a request that goes out again is the same to the byte, and one of which a
+// part is gone doesn't go out again.
+func TestReplays(t *testing.T) {
+	for _, framing := range []string{"sized", "chunked"} {
+		for _, size := range []int{0, 1, 1000, smallSize, 60000, 64<<10 - 1, 64 << 10, 64<<10 + 1, bufferSize, 100000, 300000} {
+			for _, breaks := range []string{"after the head", "after a part", "after all"} {
+				t.Run(fmt.Sprintf("%s, %d bytes, %s", framing, size, breaks), func(t *testing.T) {
+					var second atomic.Int64
+					up := faked(t, func(n int64, c *fakeConn) {
+						if n == 1 {
+							req := c.head()
+							switch breaks {
+							case "after a part":
+								io.CopyN(io.Discard, req.Body, int64(size*2/3))
+							case "after all":
+								io.Copy(io.Discard, req.Body)
+							}
+							c.reset()
+							return
+						}
+						req, body, err := c.asks()
+						if err != nil {
+							return
+						}
+						if req.Method == http.MethodPut {
+							second.Add(1)
+						}
+						if framing == "chunked" && req.Method == http.MethodPut && req.Trailer.Get("X-Sum") != sum([]byte(body)) {
+							t.Errorf("the trailer is %v", req.Trailer)
+						}
+						serveOrder(c, req, message(req.Method, body))
+					})
+					p := start(t, Config{}, web(rel("r1", 100, up.Upstream)))
+					body := pattern(size, size)
+					o := order{framing: "sized", seed: 1, size: 10, connection: "close"}
+					a := askSized("PUT", o, body)
+					if framing == "chunked" {
+						a = askChunked("PUT", o, body, 5000, "X-Sum: "+sum(body)+"\r\n")
+					}
+					conn, r := p.raw("")
+					half := len(a.bytes) / 2
+					conn.Write(a.bytes[:half])
+					p.taken()
+					conn.Write(a.bytes[half:])
+					resp, err := readAnswer(r, "PUT")
+					if err != nil {
+						t.Fatal(err)
+					}
+					_, err = io.ReadAll(resp.Body)
+					switch {
+					case err != nil:
+						t.Error(err)
+					case resp.StatusCode == 200 && (resp.Header.Get("X-Got") != message("PUT", string(body)) || second.Load() != 1):
+						t.Errorf("the upstream gets %q the second time, want %q", resp.Header.Get("X-Got"), message("PUT", string(body)))
+					case resp.StatusCode == 502 && (second.Load() != 0 || len(a.bytes) < 60000):
+						t.Errorf("the upstream gets it %d times again, and the client doesn't get that", second.Load())
+					case resp.StatusCode != 200 && resp.StatusCode != 502:
+						t.Errorf("status %d", resp.StatusCode)
+					}
+				})
+			}
+		}
+	}
+}
+
+// TestAnswersToUpgrades: what the upstream says decides whether what the client sends
+// behind its request is another protocol or another request.
+func TestAnswersToUpgrades(t *testing.T) {
+	for _, c := range []struct {
+		name, answer string
+		want         []string
+	}{
+		{"taken", "HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: ECHO\r\n\r\n", []string{"101 " + marker}},
+		{"taken after information", "HTTP/1.1 103 Early Hints\r\n\r\nHTTP/1.1 101 Switching Protocols\r\nConnection: x, Upgrade\r\nUpgrade: echo\r\n\r\n", []string{"101 " + marker}},
+		{"not taken", ok("no"), []string{"200 no", "200 marker"}},
+		{"not taken, and closed", "HTTP/1.1 426 Upgrade Required\r\nConnection: close, upgrade\r\nUpgrade: other\r\nContent-Length: 2\r\n\r\nno", []string{"426 no", "200 marker"}},
+		{"another protocol", "HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: other\r\n\r\n", []string{"502 ", "200 marker"}},
+		{"two protocols", "HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: echo, h2c\r\n\r\n", []string{"502 ", "200 marker"}},
+		{"no protocol", "HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\n\r\n", []string{"502 ", "200 marker"}},
+		{"not for this connection", "HTTP/1.1 101 Switching Protocols\r\nUpgrade: echo\r\n\r\n", []string{"502 ", "200 marker"}},
+		{"a body that may hide a request", "HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: other\r\nContent-Length: 5\r\n\r\nhello", []string{"502 ", "200 marker"}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			onBoth(t, func(_ int64, conn *fakeConn) {
+				for {
+					req, _, err := conn.asks()
+					if err != nil {
+						return
+					}
+					if req.Header.Get("Upgrade") == "" {
+						conn.say(ok("marker"))
+						continue
+					}
+					conn.say(c.answer)
+					if strings.HasPrefix(c.want[0], "101") {
+						io.Copy(conn, conn.r)
+						return
+					}
+				}
+			}, func(t *testing.T, p *running) {
+				conn, r := p.raw("GET / HTTP/1.1\r\nHost: web\r\nConnection: upgrade\r\nUpgrade: echo\r\n\r\n" + marker)
+				conn.(*net.TCPConn).CloseWrite()
+				for _, want := range c.want {
+					resp, err := http.ReadResponse(r, nil)
+					for err == nil && resp.StatusCode == 103 {
+						resp, err = http.ReadResponse(r, nil)
+					}
+					if err != nil {
+						t.Fatal(err)
+					}
+					from := io.Reader(resp.Body)
+					if resp.StatusCode == 101 {
+						from = r
+					}
+					body, err := io.ReadAll(from)
+					if resp.StatusCode == http.StatusBadGateway {
+						body = nil // it is the proxy's own
+					}
+					if got := fmt.Sprintf("%d %s", resp.StatusCode, body); err != nil || got != want {
+						t.Errorf("the client gets %q, want %q (%v)", got, want, err)
+					}
+				}
+				if rest, err := io.ReadAll(r); len(rest) > 0 || err != nil {
+					t.Errorf("%q comes then, and %v", rest, err)
+				}
+			})
 		})
 	}
 }
