@@ -256,7 +256,7 @@ func (x *exchange) expire() {
 	case x.stage == requesting && u.asking:
 		x.askForBody()
 		x.advance()
-	case x.client.ended, x.stage == answering, x.stage == explaining:
+	case x.stage == answering, x.stage == explaining, x.client.ended && x.loop.now.Sub(x.since) >= halfClosedGrace:
 		x.gone()
 	case x.stage == connecting:
 		x.flight.pool.upstream.unreachable(errConnectTimeout)
@@ -277,7 +277,7 @@ func (x *exchange) attemptFailed(o outcome, err error) {
 	a := attempt{
 		method:     h1.String(x.request.Method),
 		dialFailed: o == connectFailed, timedOut: o == timedOut,
-		wrote: u.wrote, replayable: u.kept, begun: x.answer.got > 0,
+		wrote: u.wrote, replayable: u.replayable(x.loop.p.cfg.ReplayLimit), begun: x.answer.got > 0,
 		unread: errors.Is(err, io.EOF) && x.up.unread(u.wrote),
 	}
 	if o == broken {

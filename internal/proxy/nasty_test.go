@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"strings"
 	"sync/atomic"
@@ -125,6 +126,24 @@ func TestRefusedConnections(t *testing.T) {
 	for _, u := range got.Upstreams {
 		if u.ID == "web-r1-1" && (u.Healthy || !strings.Contains(u.Message, "refused")) {
 			t.Errorf("the dead upstream is %+v", u)
+		}
+	}
+}
+
+// Nothing of a request is gone when nobody was reached, however much of its body came
+// with the head: more than is kept of what was written.
+func TestRefusedConnectionKeepsBody(t *testing.T) {
+	alive := handled(t, func(w http.ResponseWriter, r *http.Request) {
+		n, _ := io.Copy(io.Discard, r.Body)
+		fmt.Fprint(w, n)
+	})
+	for _, size := range []int{60 << 10, 70 << 10, 78 << 10, 1 << 20} {
+		p := start(t, Config{}, web(rel("r1", 100, refusing(t), alive)))
+		for range 10 {
+			_, r := p.raw(fmt.Sprintf("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\n%s", size, strings.Repeat("x", size)))
+			if resp, body := response(t, r); resp.StatusCode != 200 || body != fmt.Sprint(size) {
+				t.Errorf("%d bytes: %d %s", size, resp.StatusCode, body)
+			}
 		}
 	}
 }
@@ -311,6 +330,20 @@ func TestEarlyAnswer(t *testing.T) {
 				t.Errorf("counted %+v", got)
 			}
 		})
+	}
+}
+
+// A client that has ended its direction is told that there was no answer in time.
+func TestHalfClosedClientIsToldOfTimeout(t *testing.T) {
+	f := faked(t, func(_ int64, c *fakeConn) { c.request(); c.request() })
+	p := start(t, Config{ResponseHeaderTimeout: 50 * time.Millisecond}, web(rel("r1", 100, f.Upstream)))
+	conn, r := p.raw("GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+	conn.(*net.TCPConn).CloseWrite()
+	if resp, err := http.ReadResponse(r, nil); err != nil || resp.StatusCode != 504 {
+		t.Errorf("%v, %v", resp, err)
+	}
+	if got := p.release("r1"); got.Failed.Timeout != 1 {
+		t.Errorf("counted %+v", got)
 	}
 }
 

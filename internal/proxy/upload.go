@@ -12,7 +12,7 @@ import (
 // written, so that it can be written again to another.
 type upload struct {
 	// out is what is to be written from sent on. As long as kept is set it has
-	// everything from the beginning, with head bytes of a head.
+	// everything that has come, from the beginning, with head bytes of a head.
 	out        []byte
 	sent, head int
 	kept       bool
@@ -66,7 +66,6 @@ func (x *exchange) prepare() {
 		u.out = c.in[c.start-copy(c.in[c.start-u.head:], x.head) : c.end]
 		u.left -= int64(c.unread())
 		u.ended = u.left == 0
-		u.kept = u.keptBody() <= x.loop.p.cfg.ReplayLimit
 		c.in, c.start, c.end, c.seen = nil, 0, 0, 0
 	default:
 		u.buffer = x.loop.buffers.get()
@@ -123,7 +122,7 @@ func (x *exchange) moveUpload() bool {
 func (x *exchange) fillUpload() bool {
 	u := &x.upload
 	for !u.ended {
-		if u.sent == len(u.out) && (!u.kept || len(u.out) == cap(u.out)) {
+		if u.sent == len(u.out) && (!u.kept || u.keptBody() > x.loop.p.cfg.ReplayLimit || len(u.out) == cap(u.out)) {
 			u.kept = false
 			u.out, u.sent = u.buffer[:0], 0
 		}
@@ -142,9 +141,14 @@ func (x *exchange) fillUpload() bool {
 			return true
 		}
 		x.since = x.loop.now
-		u.kept = u.kept && u.keptBody() <= x.loop.p.cfg.ReplayLimit
 	}
 	return true
+}
+
+// replayable reports whether the request can be written again from its beginning: what
+// was written of it is here still, and no more than is to be kept.
+func (u *upload) replayable(limit int) bool {
+	return u.kept && (u.wrote == 0 || u.keptBody() <= max(limit, 0))
 }
 
 // skipBody takes what is here of a body that nobody wants: when that is all of it, the
