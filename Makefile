@@ -68,6 +68,9 @@ microbench: ## the packages' own benchmarks
 FUZZTIME ?= 30s
 fuzz:
 	$(GO) test -run='^$$' -fuzz=FuzzParse -fuzztime=$(FUZZTIME) ./internal/spec
+	for target in $$($(GO) test -list=Fuzz ./internal/proxy/h1 | grep ^Fuzz); do \
+		$(GO) test -run='^$$' -fuzz="^$$target$$" -fuzztime=$(FUZZTIME) ./internal/proxy/h1 || exit 1; \
+	done
 
 clean:
 	rm -rf $(BIN)

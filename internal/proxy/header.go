@@ -146,9 +146,7 @@ func appendLength(dst []byte, n int64) []byte {
 // appendAnswerHead appends the head of the upstream's answer as the client gets it.
 func (x *exchange) appendAnswerHead(dst []byte) []byte {
 	resp := &x.answer.head
-	dst = append(dst, "HTTP/1.1 "...)
-	dst = append(dst, resp.StatusLine()...)
-	dst = append(dst, '\r', '\n')
+	dst = resp.AppendStatusLine(dst)
 	except := h1.KindsOf(h1.Connection, h1.ContentLength, h1.TransferEncoding, h1.Upgrade, h1.HopByHop, h1.TE, h1.Via, h1.RequestID)
 	chunked := x.request.Minor > 0 && (resp.Body == h1.InChunks || resp.Body == h1.UntilClose)
 	if !chunked {
@@ -188,9 +186,7 @@ func (x *exchange) appendConnection(dst []byte) []byte {
 
 // appendInformation appends the head of an informational answer (RFC 9110 section 15.2).
 func appendInformation(dst []byte, resp *h1.Response) []byte {
-	dst = append(dst, "HTTP/1.1 "...)
-	dst = append(dst, resp.StatusLine()...)
-	dst = append(dst, '\r', '\n')
+	dst = resp.AppendStatusLine(dst)
 	dst = resp.AppendLines(dst, h1.KindsOf(h1.Connection, h1.ContentLength, h1.TransferEncoding, h1.Upgrade, h1.HopByHop, h1.TE, h1.Trailer))
 	return append(dst, '\r', '\n')
 }

@@ -3,9 +3,13 @@ package h1
 // maxDigits is how many digits a chunk's size may have, so that it fits in 63 bits.
 const maxDigits = 15
 
-// maxExtensions is how many bytes the extensions of one body's chunks may have: they
-// mean nothing to anybody, and cost whoever reads them.
-const maxExtensions = 16 << 10
+// maxExtensions is how many bytes the extensions of chunks may have, beyond
+// freeExtensions for each chunk and twice its data: they mean nothing to anybody, and cost
+// whoever reads them. (net/http has a rule of this kind.)
+const (
+	maxExtensions  = 16 << 10
+	freeExtensions = 16
+)
 
 // Chunked goes through a body in the chunked coding (RFC 9112 section 7.1), in pieces
 // of any size. The zero value is ready for a body.
@@ -16,7 +20,7 @@ type Chunked struct {
 	left   int64
 	// data is how many bytes of data have come.
 	data int64
-	// extensions is how many bytes of them were left out.
+	// extensions is how many bytes of them were left out that aren't free.
 	extensions int
 }
 
@@ -112,6 +116,7 @@ func (c *Chunked) next(x byte) (keep bool, err error) {
 			return false, err
 		}
 		c.state, c.digits = inData, 0
+		c.extensions = max(0, c.extensions-freeExtensions-int(min(2*c.left, maxExtensions)))
 		if c.left == 0 {
 			c.state = lastChunk
 		}

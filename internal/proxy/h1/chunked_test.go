@@ -185,6 +185,8 @@ func chunkCases() []chunkCase {
 		{"9112 7.1.1: longer", "0;" + strings.Repeat("a", maxExtensions), "", "0", tooLong},
 		{"9112 7.1.1: longer, of blanks", "0" + strings.Repeat(" ", maxExtensions+1), "", "0", tooLong},
 		{"9112 7.1.1: longer together", strings.Repeat("1;"+strings.Repeat("a", 1023)+"\r\nx\r\n", 17), strings.Repeat("x", 16), strings.Repeat("1\r\nx\r\n", 16) + "1", tooLong},
+		{"9112 7.1.1: longer before the data that makes up for it", strings.Repeat("1;"+strings.Repeat("a", 1023)+"\r\nx\r\n", 16) + "800;" + strings.Repeat("a", 1023) + "\r\n" + strings.Repeat("x", 0x800) + "\r\n0\r\n", strings.Repeat("x", 16), strings.Repeat("1\r\nx\r\n", 16) + "800", tooLong},
+		{"9112 7.1.1: longer together, with as much data", strings.Repeat("200;"+strings.Repeat("a", 1000)+"\r\n"+strings.Repeat("x", 0x200)+"\r\n", 40) + "0\r\n", strings.Repeat("x", 40*0x200), strings.Repeat("200\r\n"+strings.Repeat("x", 0x200)+"\r\n", 40) + done, rest},
 	}
 }
 

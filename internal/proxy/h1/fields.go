@@ -65,13 +65,13 @@ type Head struct {
 	// Close and KeepAlive are what Connection says.
 	Close, KeepAlive bool
 
-	// upgrades is set when Connection has the token upgrade, te when it has te.
-	upgrades, te bool
+	// upgrades is set when Connection has the token upgrade.
+	upgrades bool
 	// named is set when Connection names other fields; options counts what it has.
 	named   bool
 	options int
-	// framed counts the fields of each kind of framing; length is the value of
-	// Content-Length.
+	// lengths, codings and hosts count the fields Content-Length, Transfer-Encoding and
+	// Host; length is the value of the first of them.
 	lengths, codings, hosts int
 	length                  int64
 	// chunked is set when chunked is the only transfer coding, chunkedLast when it is
@@ -283,8 +283,7 @@ func (h *Head) note(kind Kind, value []byte) error {
 				h.KeepAlive = true
 			case equalFold(token, "upgrade"):
 				h.upgrades = true
-			case equalFold(token, "te"):
-				h.te = true
+			case equalFold(token, "te"): // The field TE goes anyway.
 			default:
 				h.named = true
 			}
@@ -374,65 +373,76 @@ func parseLength(value []byte) (int64, bool) {
 	return int64(n), n < 1<<63
 }
 
-// kindOf returns the kind of a field of this name.
+// kindOf returns the kind of a field of this name, in any case. What would be a name that
+// means something with dashes is not that name with underscores, but servers may take it
+// for that.
 func kindOf(name []byte) Kind {
+	var buffer [len("proxy-authorization")]byte // the longest of the names below
+	n := copy(buffer[:], name)
+	underscores := false
+	for i, c := range buffer[:n] {
+		if c == '_' {
+			underscores = true
+			c = '-'
+		}
+		buffer[i] = fold(c)
+	}
+	plain := buffer[:n]
 	kind := Other
-	switch len(name) {
-	case 2:
-		kind = oneOf(name, "te", TE)
-	case 3:
-		kind = oneOf(name, "via", Via)
-	case 4:
-		if kind = oneOf(name, "host", Host); kind == Other {
-			kind = oneOf(name, "date", Date)
-		}
-	case 6:
-		kind = oneOf(name, "expect", Expect)
-	case 7:
-		if kind = oneOf(name, "upgrade", Upgrade); kind == Other {
-			kind = oneOf(name, "trailer", Trailer)
-		}
-	case 9:
-		if kind = oneOf(name, "forwarded", Origin); kind == Other {
-			kind = oneOf(name, "x-real-ip", Origin)
-		}
-	case 10:
-		if kind = oneOf(name, "connection", Connection); kind == Other {
-			kind = oneOf(name, "keep-alive", HopByHop)
-		}
-	case 12:
-		if kind = oneOf(name, "x-request-id", RequestID); kind == Other {
-			kind = oneOf(name, "segue-mirror", Mirror)
-		}
-	case 14:
-		if kind = oneOf(name, "content-length", ContentLength); kind == Other {
-			kind = oneOf(name, "http2-settings", HopByHop)
-		}
-	case 15:
-		kind = oneOf(name, "x-forwarded-for", ForwardedFor)
-	case 16:
-		if kind = oneOf(name, "x-forwarded-host", ForwardedHost); kind == Other {
-			kind = oneOf(name, "proxy-connection", HopByHop)
-		}
-	case 17:
-		if kind = oneOf(name, "transfer-encoding", TransferEncoding); kind == Other {
-			kind = oneOf(name, "x-forwarded-proto", ForwardedProto)
-		}
-	case 18:
-		kind = oneOf(name, "proxy-authenticate", HopByHop)
-	case 19:
-		kind = oneOf(name, "proxy-authorization", HopByHop)
+	if n == len(name) {
+		kind = kindOfPlain(plain)
 	}
-	if kind == Other && len(name) > len(forwarded) {
-		kind = oneOf(name[:len(forwarded)], forwarded, Origin)
+	if kind == Other && n > len(forwarded) && string(plain[:len(forwarded)]) == forwarded {
+		kind = Origin
 	}
-	if kind != Other && indexByte(name, '_') >= 0 {
+	if underscores {
 		return kind.underscored()
 	}
 	return kind
 }
 
 const forwarded = "x-forwarded-"
+
+// kindOfPlain is kindOf for a name in lower case, with dashes.
+func kindOfPlain(name []byte) Kind {
+	switch string(name) {
+	case "host":
+		return Host
+	case "connection":
+		return Connection
+	case "content-length":
+		return ContentLength
+	case "transfer-encoding":
+		return TransferEncoding
+	case "trailer":
+		return Trailer
+	case "upgrade":
+		return Upgrade
+	case "expect":
+		return Expect
+	case "te":
+		return TE
+	case "keep-alive", "proxy-connection", "proxy-authenticate", "proxy-authorization", "http2-settings":
+		return HopByHop
+	case "via":
+		return Via
+	case "date":
+		return Date
+	case "x-request-id":
+		return RequestID
+	case "x-forwarded-for":
+		return ForwardedFor
+	case "x-forwarded-host":
+		return ForwardedHost
+	case "x-forwarded-proto":
+		return ForwardedProto
+	case "forwarded", "x-real-ip":
+		return Origin
+	case "segue-mirror":
+		return Mirror
+	}
+	return Other
+}
 
 // underscored is what a name is that would be of kind k if it had dashes.
 func (k Kind) underscored() Kind {
@@ -443,19 +453,4 @@ func (k Kind) underscored() Kind {
 		return HopByHop
 	}
 	return Other
-}
-
-// oneOf returns kind if the name is the one that is wanted, in lower case, with dashes
-// or underscores.
-func oneOf(name []byte, want string, kind Kind) Kind {
-	for i := range len(want) {
-		c := fold(name[i])
-		if c == '_' {
-			c = '-'
-		}
-		if c != want[i] {
-			return Other
-		}
-	}
-	return kind
 }

@@ -145,7 +145,7 @@ func describeFields(h *Head) string {
 // used is a head that has been used for another message, of which nothing may stay.
 func used() Head {
 	return Head{
-		Raw: []byte("x"), Fields: make([]Field, 3, 5), Minor: 7, Close: true, KeepAlive: true, upgrades: true, te: true, named: true,
+		Raw: []byte("x"), Fields: make([]Field, 3, 5), Minor: 7, Close: true, KeepAlive: true, upgrades: true, named: true,
 		options: 60, lengths: 2, codings: 2, hosts: 2, length: 99, chunked: true, chunkedLast: true,
 	}
 }
@@ -243,9 +243,9 @@ func FuzzResponse(f *testing.F) {
 			t.Fatalf("%q has no end, %v, and is read", in, err)
 		}
 		checkPositions(t, &r.Head)
-		checkInside(t, raw, r.StatusLine(), r.Protocol)
+		checkInside(t, raw, r.line, r.Protocol)
 
-		out := fmt.Appendf(nil, "HTTP/1.%d %s\r\n", r.Minor, r.StatusLine())
+		out := fmt.Appendf(nil, "HTTP/1.%d %s\r\n", r.Minor, r.line)
 		out = append(r.AppendLines(out, 0), "\r\n"...)
 		if !bytes.Equal(out, raw) {
 			t.Fatalf("%q is sent on as %q", raw, out)

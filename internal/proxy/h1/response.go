@@ -66,8 +66,16 @@ func (r *Response) parseLine(line []byte) error {
 	return nil
 }
 
-// StatusLine is the status with its reason.
-func (r *Response) StatusLine() []byte { return r.line }
+// AppendStatusLine appends the status line, in the version of those who pass it on. The
+// space before a reason that was left out is there again (RFC 9112 section 4).
+func (r *Response) AppendStatusLine(dst []byte) []byte {
+	dst = append(dst, "HTTP/1.1 "...)
+	dst = append(dst, r.line...)
+	if len(r.line) == 3 {
+		dst = append(dst, ' ')
+	}
+	return append(dst, '\r', '\n')
+}
 
 // findFraming says how the body is framed (RFC 9112 section 6.3). A length that is
 // there more than once is the same each time. Both a length and a transfer coding are

@@ -9,7 +9,7 @@ import (
 // describeResponse tells all that the head of an answer says, in one line.
 func describeResponse(r *Response) string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "%d %q", r.Status, r.StatusLine())
+	fmt.Fprintf(&b, "%d %q", r.Status, r.line)
 	if r.Minor != 1 {
 		fmt.Fprintf(&b, " 1.%d", r.Minor)
 	}
@@ -254,5 +254,23 @@ func TestUnfold(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// The space before a reason is there for those who need it.
+func TestAppendStatusLine(t *testing.T) {
+	for in, want := range map[string]string{
+		"HTTP/1.1 200 OK":   "HTTP/1.1 200 OK\r\n",
+		"HTTP/1.1 200 ":     "HTTP/1.1 200 \r\n",
+		"HTTP/1.1 200":      "HTTP/1.1 200 \r\n",
+		"HTTP/1.0 404 No A": "HTTP/1.1 404 No A\r\n",
+	} {
+		var r Response
+		if err := r.Parse([]byte(in+"\r\n\r\n"), false); err != nil {
+			t.Fatalf("%q: %v", in, err)
+		}
+		if got := string(r.AppendStatusLine(nil)); got != want {
+			t.Errorf("%q becomes %q, want %q", in, got, want)
+		}
 	}
 }
