@@ -13,8 +13,13 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// maxEvents is how many events are taken at a time.
-const maxEvents = 128
+const (
+	// maxEvents is how many events are taken at a time.
+	maxEvents = 128
+	// keepAliveSeconds is how long a connection is silent before the kernel probes it,
+	// and the time between two probes.
+	keepAliveSeconds = 15
+)
 
 // poller waits for events of many descriptors: an epoll instance (epoll(7)),
 // edge-triggered, so that a connection is registered once and costs no call after that.
@@ -191,7 +196,16 @@ func acceptFD(listener int) (fd int, from netip.Addr, errno syscall.Errno) {
 	case peer.Family == unix.AF_INET6:
 		from = netip.AddrFrom16(peer.Addr).Unmap()
 	}
-	return int(n), from, 0
+	if fd = int(n); from.IsValid() {
+		// A connection inherits these from its listener only if it came after they were
+		// set there. Small writes aren't to wait, and one that is silent for long is
+		// probed.
+		_ = unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_NODELAY, 1)
+		_ = unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_KEEPALIVE, 1)
+		_ = unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_KEEPIDLE, keepAliveSeconds)
+		_ = unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_KEEPINTVL, keepAliveSeconds)
+	}
+	return fd, from, 0
 }
 
 // address is an upstream's address as the kernel wants it.
@@ -296,9 +310,7 @@ func same(a, b unix.Sockaddr) bool {
 	return false
 }
 
-// listenerFD returns a copy of a listener's descriptor that doesn't block. What
-// connections inherit from it is set: no delay of small writes, and probes of
-// connections that are silent for long.
+// listenerFD returns a copy of a listener's descriptor that doesn't block.
 func listenerFD(l net.Listener) (fd int, err error) {
 	sc, ok := l.(syscall.Conn)
 	if !ok {
@@ -316,12 +328,6 @@ func listenerFD(l net.Listener) (fd int, err error) {
 	if err := unix.SetNonblock(fd, true); err != nil {
 		closeFD(fd)
 		return -1, fmt.Errorf("listener %s: %w", l.Addr(), err)
-	}
-	if l.Addr().Network() == "tcp" {
-		_ = unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_NODELAY, 1)
-		_ = unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_KEEPALIVE, 1)
-		_ = unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_KEEPIDLE, 15)
-		_ = unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_KEEPINTVL, 15)
 	}
 	return fd, nil
 }

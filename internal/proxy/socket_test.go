@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"context"
 	"errors"
 	"net"
 	"syscall"
@@ -198,5 +199,42 @@ func TestAddressOf(t *testing.T) {
 		}
 		closeFD(fd)
 		l.Close()
+	}
+}
+
+// A client that had connected before anybody served it has what the others have: its
+// small answers don't wait for acknowledgements.
+func TestEarlyClientIsNotDelayed(t *testing.T) {
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	conn, err := net.Dial("tcp", listener.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	p := New(Config{Loops: 1})
+	if err := p.Apply(t.Context(), Table{Version: 1}); err != nil {
+		t.Fatal(err)
+	}
+	ctx, stop := context.WithCancel(context.Background())
+	ended := make(chan error, 1)
+	go func() { ended <- p.Run(ctx, []net.Listener{listener}, nil) }()
+	l := p.loops[0]
+	eventually(t, "the client is accepted", func() bool { return l.load.Load() == 1 })
+	l.do(func() {
+		for _, c := range l.clients() {
+			for name, option := range map[string][2]int{"TCP_NODELAY": {unix.IPPROTO_TCP, unix.TCP_NODELAY}, "SO_KEEPALIVE": {unix.SOL_SOCKET, unix.SO_KEEPALIVE}} {
+				if on, err := unix.GetsockoptInt(c.fd, option[0], option[1]); err != nil || on == 0 {
+					t.Errorf("%s is %d, %v", name, on, err)
+				}
+			}
+		}
+	})
+	conn.Close()
+	stop()
+	if err := await(t, "Run ends", ended); err != nil {
+		t.Error(err)
 	}
 }
