@@ -167,7 +167,7 @@ func badChunks() []string {
 		// Extensions: an end of line that not everybody takes for one (TERM.EXT, EXT.TERM).
 		"5;\nhello\r\n0\r\n\r\n", "5;a\nhello\r\n0\r\n\r\n", "5;a\r5\r\nhello\r\n0\r\n\r\n", "5;\x00\r\nhello\r\n0\r\n\r\n", "5;a=\"\n\"\r\nhello\r\n0\r\n\r\n", "5;\x7f\r\nhello\r\n0\r\n\r\n",
 		"2;\nxx\r\n2a\r\n0\r\n\r\n" + smuggled + "\r\n0\r\n\r\n", "0;\n" + smuggled + "\r\n\r\n", "5;a\r\rhello\r\n0\r\n\r\n",
-		"5;" + strings.Repeat("x", 20000) + "\r\nhello\r\n0\r\n\r\n", strings.Repeat("1;x\r\na\r\n", 10000) + "0\r\n\r\n",
+		"5;" + strings.Repeat("x", 20000) + "\r\nhello\r\n0\r\n\r\n", strings.Repeat("1;"+strings.Repeat("x", 30)+"\r\na\r\n", 5000) + "0\r\n\r\n",
 		// Trailers.
 		"0\r\nX\r\n\r\n", "0\r\nX : y\r\n\r\n", "0\r\n X: y\r\n\r\n", "0\r\nX: y\r\n z\r\n\r\n", "0\r\nX: y\n\r\n", "0\r\nX: \x00\r\n\r\n", "0\r\nX: y\r\n\n", "0\r\n: y\r\n\r\n", "0\r\nX: y\rZ: 1\r\n\r\n",
 		"0\r\nContent-Length: x\r\n\r\n", "0\r\n" + smuggled,
