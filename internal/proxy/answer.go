@@ -26,8 +26,10 @@ type answer struct {
 	got  int64
 	seen int
 	head h1.Response
-	// left is what is to come of a sized body.
+	// left is what is to come of a sized body, and pipe what passes that on; nil when
+	// the pieces do.
 	left   int64
+	pipe   *pipe
 	chunks h1.Chunked
 	// plain follows a body in chunks for a copy's sake.
 	plain   h1.Chunked
@@ -70,6 +72,12 @@ func (x *exchange) moveAnswer() (alive, more bool) {
 		}
 		if a.done {
 			return x.answerIsOut(), false
+		}
+		if a.pipe != nil {
+			if more, alive := x.splice(); !more {
+				return alive, false
+			}
+			continue
 		}
 		if x.up == nil || !x.up.readable {
 			return true, false
@@ -276,6 +284,9 @@ func (x *exchange) beginAnswer() {
 		a.done = true
 	case h1.Sized:
 		a.left = a.head.Length
+		if a.left >= spliceMin && x.copied == nil {
+			a.pipe = x.loop.pipes.get()
+		}
 	}
 }
 

@@ -232,7 +232,7 @@ func (x *exchange) deadline() time.Time {
 			limit = cfg.ResponseHeaderTimeout
 		}
 	case answering, explaining:
-		if x.answer.pending() {
+		if x.answer.pending() || x.answer.pipe != nil && x.answer.pipe.have > 0 {
 			limit = cfg.StallTimeout
 		}
 	case uploading:
@@ -393,6 +393,7 @@ func (x *exchange) over() {
 	x.client.exchange = nil
 	l.buffers.put(x.upload.buffer)
 	l.buffers.put(x.answer.piece)
+	l.pipes.put(x.answer.pipe)
 	x.flight.reset()
 	*x = exchange{
 		loop: l, raw: small(x.raw), path: small(x.path), head: small(x.head),

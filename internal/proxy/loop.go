@@ -41,6 +41,7 @@ type loop struct {
 	held flightList
 
 	buffers buffers
+	pipes   pipes
 	// scratch is for what is read to be forgotten, or used before the next read.
 	scratch   []byte
 	exchanges []*exchange
@@ -345,6 +346,7 @@ func (l *loop) cutAll() {
 // come.
 func (l *loop) end() {
 	l.ended = true
+	l.pipes.close()
 	for _, p := range l.registry.pools {
 		p.setOpen(false, false)
 	}

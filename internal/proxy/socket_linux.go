@@ -342,3 +342,31 @@ func connOf(fd int) (net.Conn, error) {
 	}
 	return conn, nil
 }
+
+// newPipe returns nil when this process has too many descriptors or pipes.
+func newPipe() *pipe {
+	var fds [2]int
+	if unix.Pipe2(fds[:], unix.O_NONBLOCK|unix.O_CLOEXEC) != nil {
+		return nil
+	}
+	p := &pipe{out: fds[0], in: fds[1]}
+	if _, err := unix.FcntlInt(uintptr(p.in), unix.F_SETPIPE_SZ, pipeSize); err != nil {
+		p.close()
+		return nil
+	}
+	return p
+}
+
+// spliceFD has the kernel pass bytes from one descriptor to another, of which one is a
+// pipe.
+func spliceFD(from, to, n int) (int, syscall.Errno) {
+	for {
+		moved, _, errno := unix.RawSyscall6(unix.SYS_SPLICE, uintptr(from), 0, uintptr(to), 0, uintptr(n), unix.SPLICE_F_MOVE|unix.SPLICE_F_NONBLOCK)
+		if errno == 0 {
+			return int(moved), 0
+		}
+		if errno != unix.EINTR {
+			return 0, errno
+		}
+	}
+}
