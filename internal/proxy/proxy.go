@@ -18,9 +18,9 @@
 //     counts the request in.
 //   - mirror.go sends a copy to the candidate, beside all that follows.
 //   - pool.go has the connections to upstreams. upload.go sends the request there, and
-//     answer.go passes the answer back, both with the heads of header.go. retry.go
-//     decides whether there may be another attempt. upgrade.go takes connections that
-//     change their protocol out of the loop.
+//     answer.go passes the answer back, both with the heads of header.go; splice.go has
+//     the kernel pass long bodies on. retry.go decides whether there may be another
+//     attempt. upgrade.go takes connections that change their protocol out of the loop.
 //   - account.go counts the outcome, for which drain.go may wait.
 //
 // Routing, choice, counting and the rules of retrying know nothing of sockets. The
