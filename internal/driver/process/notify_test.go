@@ -317,6 +317,7 @@ func TestNotifyPathLength(t *testing.T) {
 
 func TestWorkerIsRefused(t *testing.T) {
 	m := startMachine(t)
+	releases := 0
 	for want, change := range map[string]func(*driver.Release){
 		"over HTTP or TCP":          func(r *driver.Release) { r.Health.Notify, r.Health.TCP = false, true },
 		`the file "../ready"`:       func(r *driver.Release) { r.Health.Notify, r.Health.File = false, "../ready" },
@@ -328,6 +329,10 @@ func TestWorkerIsRefused(t *testing.T) {
 	} {
 		r := m.worker("exec sleep 3600")
 		change(&r)
+		// Each is a release of its own: an instance of one that may be started answers for
+		// all that comes under its ID.
+		releases++
+		r.ID = fmt.Sprintf("r%d", releases)
 		if _, err := m.Check(m.ctx(), r); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("Check: got %v, want %q in it", err, want)
 		}
