@@ -10,6 +10,7 @@ import (
 	"log/slog"
 	"math"
 	"os"
+	"os/signal"
 	"path/filepath"
 	"regexp"
 	"slices"
@@ -111,6 +112,7 @@ func Open(cfg Config) (*Driver, error) {
 // live on. It can be called once.
 func (d *Driver) Run(ctx context.Context) error {
 	defer close(d.ended)
+	defer hearHangup()()
 	var owners sync.WaitGroup
 	defer owners.Wait()
 	for {
@@ -123,6 +125,19 @@ func (d *Driver) Run(ctx context.Context) error {
 		case <-d.wake:
 		}
 	}
+}
+
+// hearHangup sees to it that instances get SIGHUP as a new process should, also
+// when this one was started with nohup. A signal that is ignored stays so in what a
+// process starts, and a shell then can't even trap it; one that is caught doesn't, see
+// signal(7). Here it is dropped as before. The function returned undoes it.
+func hearHangup() (undo func()) {
+	if !signal.Ignored(unix.SIGHUP) {
+		return func() {}
+	}
+	dropped := make(chan os.Signal, 1)
+	signal.Notify(dropped, unix.SIGHUP)
+	return func() { signal.Stop(dropped) }
 }
 
 // Ensure is part of [driver.Driver]. It needs [Driver.Run] to run. It starts nothing
