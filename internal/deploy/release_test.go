@@ -31,6 +31,7 @@ artifact: .
 dir: sub
 env: {A: b}
 listen: socket
+protocol: h2c
 user: nobody
 limits: {memory: 64MiB, cpu: 0.5, processes: 9}
 health: {http: {path: /h, host: x, status: 204}, interval: 2s, timeout: 3s, healthy: 4, unhealthy: 5, start_deadline: 70s}
@@ -39,7 +40,7 @@ stop_grace: 7s
 logs: {max_size: 1MiB}
 `)
 	want := driver.Release{
-		Service: "web", ID: "r1", Command: []string{"serve"}, WorkDir: "sub", Env: map[string]string{"A": "b"}, User: "nobody", Socket: true,
+		Service: "web", ID: "r1", Command: []string{"serve"}, WorkDir: "sub", Env: map[string]string{"A": "b"}, User: "nobody", Socket: true, H2C: true,
 		Health: health.Check{
 			HTTP:     &health.HTTP{Path: "/h", Host: "x", Status: 204},
 			Interval: 2 * time.Second, Timeout: 3 * time.Second, Healthy: 4, Unhealthy: 5,
@@ -53,7 +54,7 @@ logs: {max_size: 1MiB}
 	}
 	// What one spec can't have all at once is in the tests below.
 	checkFilled(t, reflect.ValueOf(got), "Dir", "NoAddress")
-	checkFilled(t, reflect.ValueOf(got.Health), "TCP", "Command", "File", "Notify")
+	checkFilled(t, reflect.ValueOf(got.Health), "GRPC", "TCP", "Command", "File", "Notify")
 }
 
 // checkFilled finds a field that was added to the driver's contract and that the

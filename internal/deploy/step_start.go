@@ -201,6 +201,7 @@ func (e *Engine) unplaced(sp *spec.Spec, id string) (driver.Release, error) {
 		User:          sp.User,
 		Socket:        sp.Listen == spec.ListenSocket,
 		NoAddress:     sp.Listen == spec.ListenNone,
+		H2C:           sp.Protocol == spec.ProtocolH2C,
 		Health:        driverCheck(sp.Health),
 		StartDeadline: time.Duration(sp.Health.StartDeadline),
 		StopSignal:    sp.StopSignal,
@@ -227,6 +228,9 @@ func driverCheck(h spec.Health) health.Check {
 	}
 	if h.HTTP != nil {
 		c.HTTP = &health.HTTP{Path: h.HTTP.Path, Host: h.HTTP.Host, Status: h.HTTP.Status}
+	}
+	if h.GRPC != nil {
+		c.GRPC = &health.GRPC{Service: h.GRPC.Service}
 	}
 	return c
 }

@@ -46,6 +46,8 @@ type Release struct {
 	// Socket asks for a unix socket in place of a TCP port, NoAddress for neither.
 	Socket    bool
 	NoAddress bool
+	// H2C is set when an instance speaks HTTP/2 without TLS and nothing else.
+	H2C bool
 
 	Health health.Check
 	// StartDeadline is how long an instance may take to get ready after it was

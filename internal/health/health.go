@@ -1,7 +1,7 @@
 // Package health says what it means for an instance to be healthy, and finds
 // out.
 //
-// A [Check] is one question: over HTTP or TCP, which [Check.Probe] asks once, or to
+// A [Check] is one question: over HTTP, gRPC or TCP, which [Check.Probe] asks once, or to
 // be asked by a driver, of a command, a file, or the instance's own word.
 // A [Gate] turns the answers into a state that does not flap: it opens after a
 // number of good answers in a row and closes after a number of bad ones.
@@ -15,11 +15,12 @@ import (
 	"time"
 )
 
-// Check is a question to an instance. Exactly one of HTTP, TCP, Command, File and
-// Notify is set; [Check.Probe] can ask the first two, the others only a driver,
+// Check is a question to an instance. Exactly one of HTTP, GRPC, TCP, Command, File and
+// Notify is set; [Check.Probe] can ask the first three, the others only a driver,
 // which runs the instance.
 type Check struct {
 	HTTP *HTTP `json:"http,omitempty"`
+	GRPC *GRPC `json:"grpc,omitempty"`
 	TCP  bool  `json:"tcp,omitempty"`
 	// Command is an argument vector, run by the driver beside the instance;
 	// exit code 0 is healthy.
@@ -52,10 +53,16 @@ type HTTP struct {
 	Status int `json:"status,omitempty"`
 }
 
+// ByAddress reports whether [Check.Probe] can ask it.
+func (c Check) ByAddress() bool { return c.HTTP != nil || c.GRPC != nil || c.TCP }
+
 // Target is where an instance listens.
 type Target struct {
 	// Network is "tcp" or "unix".
 	Network string `json:"network"`
 	// Address is "host:port" or the path of a socket.
 	Address string `json:"address"`
+	// H2C is set when it speaks HTTP/2 without TLS and nothing else, and its clients know
+	// that (RFC 9113 section 3.3).
+	H2C bool `json:"h2c,omitempty"`
 }

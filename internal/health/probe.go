@@ -14,6 +14,8 @@ import (
 )
 
 const (
+	// agent is what a probe calls itself.
+	agent = "segue-health"
 	// maxHead and maxBody bound, in bytes, what a probe reads of an answer. An
 	// instance that says more than maxBody has answered all the same.
 	maxHead = 64 << 10
@@ -33,8 +35,8 @@ const (
 // It wraps the error of ctx when ctx ended. A Check by Command, File or Notify is
 // an error: only a driver can ask it.
 func (c Check) Probe(ctx context.Context, t Target) error {
-	if c.HTTP == nil && !c.TCP {
-		return errors.New("health check: neither HTTP nor TCP; a command, a file or a notify socket is asked by the driver that runs the instance")
+	if !c.ByAddress() {
+		return errors.New("health check: none of HTTP, gRPC and TCP; a command, a file or a notify socket is asked by the driver that runs the instance")
 	}
 	timeout := c.Timeout
 	if timeout <= 0 {
@@ -46,10 +48,19 @@ func (c Check) Probe(ctx context.Context, t Target) error {
 		return err
 	}
 	defer conn.Close()
-	if c.HTTP == nil {
+	if c.TCP {
 		return nil // that it is accepted is the answer
 	}
-	return c.HTTP.ask(ctx, conn, deadline, timeout)
+	if err := conn.SetDeadline(deadline); err != nil {
+		return fmt.Errorf("ask %s: %w", t.Address, err)
+	}
+	// An expired deadline breaks off whatever read or write is on.
+	stop := context.AfterFunc(ctx, func() { _ = conn.SetDeadline(time.Unix(1, 0)) })
+	defer stop()
+	if c.GRPC != nil {
+		return c.GRPC.ask(ctx, conn, timeout)
+	}
+	return c.HTTP.ask(ctx, conn, t.H2C, timeout)
 }
 
 func dial(ctx context.Context, t Target, deadline time.Time, timeout time.Duration) (net.Conn, error) {
@@ -74,15 +85,8 @@ func dial(ctx context.Context, t Target, deadline time.Time, timeout time.Durati
 // ask sends the request on conn and judges the answer. It speaks HTTP/1.1
 // itself, by the pieces that net/http has for it, since http.Transport would
 // keep goroutines and follow the environment's proxies.
-func (h *HTTP) ask(ctx context.Context, conn net.Conn, deadline time.Time, timeout time.Duration) error {
-	if err := conn.SetDeadline(deadline); err != nil {
-		return fmt.Errorf("GET %s: %w", h.Path, err)
-	}
-	// An expired deadline breaks off whatever read or write is on.
-	stop := context.AfterFunc(ctx, func() { _ = conn.SetDeadline(time.Unix(1, 0)) })
-	defer stop()
-
-	status, err := h.exchange(ctx, conn)
+func (h *HTTP) ask(ctx context.Context, conn net.Conn, h2c bool, timeout time.Duration) error {
+	status, err := h.exchange(ctx, conn, h2c)
 	switch {
 	case err == nil:
 		return h.judge(status)
@@ -102,7 +106,7 @@ func (h *HTTP) ask(ctx context.Context, conn net.Conn, deadline time.Time, timeo
 
 // exchange returns the status of the answer, 0 when none came, and an error
 // when the answer didn't come whole.
-func (h *HTTP) exchange(ctx context.Context, conn net.Conn) (status int, err error) {
+func (h *HTTP) exchange(ctx context.Context, conn net.Conn, h2c bool) (status int, err error) {
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://localhost"+h.Path, nil)
 	if err != nil {
 		return 0, err
@@ -110,7 +114,10 @@ func (h *HTTP) exchange(ctx context.Context, conn net.Conn) (status int, err err
 	if h.Host != "" {
 		req.Host = h.Host
 	}
-	req.Header.Set("User-Agent", "segue-health")
+	req.Header.Set("User-Agent", agent)
+	if h2c {
+		return h.exchangeH2C(req, conn)
+	}
 	req.Close = true
 	// An instance may answer and close without having read the request, which
 	// fails the write; what it has answered is there all the same.

@@ -6,7 +6,6 @@ import (
 	"io"
 	"log/slog"
 	"math/rand/v2"
-	"strconv"
 	"sync/atomic"
 	"time"
 )
@@ -62,26 +61,24 @@ func newAccessLog(cfg AccessLog, log *slog.Logger) *accessLog {
 	return l
 }
 
-// add queues a request that has ended, or drops it when the queue is full.
-func (l *accessLog) add(x *exchange) {
-	if l.every == 0 || x.request.Method == nil || (l.every > 1 && rand.IntN(l.every) != 0) {
-		return
+// of says where a request went.
+func (e *Entry) of(f *flight) {
+	e.Attempts = f.attempts
+	if f.service != nil {
+		e.Service = f.service.name
 	}
-	r := &x.request
-	e := Entry{
-		Time: x.start, RequestID: string(x.id), Client: x.client.origin.ip,
-		Method: string(r.Method), Host: string(r.Host), Path: string(x.path), Proto: "HTTP/1." + strconv.Itoa(r.Minor),
-		Status: x.status, Bytes: x.sent, Seconds: x.latency.Seconds(),
-		Outcome: x.result.String(), Attempts: x.flight.attempts,
-	}
-	if x.flight.service != nil {
-		e.Service = x.flight.service.name
-	}
-	if p := x.flight.pool; p != nil {
+	if p := f.pool; p != nil {
 		e.Release, e.Upstream = p.account.release, p.upstream.id
 	}
+}
+
+// add queues a request that has ended, or drops it when the queue is full.
+func (l *accessLog) add(x interface{ entry() Entry }) {
+	if l.every == 0 || (l.every > 1 && rand.IntN(l.every) != 0) {
+		return
+	}
 	select {
-	case l.queue <- e:
+	case l.queue <- x.entry():
 	default:
 		l.dropped.Add(1)
 	}

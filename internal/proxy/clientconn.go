@@ -28,6 +28,8 @@ type clientConn struct {
 	state  clientState
 	// queued is set while it is in the loop's turns.
 	queued bool
+	// served is set when it has had an answer.
+	served bool
 	timer  timer
 	// since is when it began to wait for a request, or to linger.
 	since time.Time
@@ -142,6 +144,10 @@ func (c *clientConn) begin() bool {
 		}
 		return false
 	}
+	if head == len(http2Preface) && !c.served && string(c.in[c.start:c.start+head]) == http2Preface {
+		c.toDoor(nil, true)
+		return true
+	}
 	c.state = busy
 	x := c.loop.newExchange(c)
 	x.raw = append(x.raw[:0], c.in[c.start:c.start+head]...)
@@ -161,6 +167,7 @@ func (c *clientConn) refuse(err error) bool {
 func (c *clientConn) next() {
 	c.exchange = nil
 	c.state = awaiting
+	c.served = true
 	c.since = c.loop.now
 	c.loop.timers.set(&c.timer, c.loop.now.Add(c.loop.p.cfg.IdleTimeout))
 	if c.readable || c.unread() > 0 {

@@ -17,11 +17,15 @@ type compiled struct {
 	routes   routes
 	services []*service
 	byName   map[string]*service
+	// http2 is set when one of the services speaks HTTP/2.
+	http2 bool
 }
 
 type service struct {
 	name     string
 	releases []*release
+	// http2 is set when one of the upstreams speaks HTTP/2, which only the door does.
+	http2 bool
 	// nobody counts requests that end before a release is chosen.
 	nobody *account
 
@@ -97,6 +101,7 @@ func compile(t Table, reg *registry) *compiled {
 		svc := s.compile(reg)
 		c.services = append(c.services, svc)
 		c.byName[svc.name] = svc
+		c.http2 = c.http2 || svc.http2
 		c.routes.addService(svc, s)
 	}
 	return c
@@ -106,6 +111,7 @@ func (s Service) compile(reg *registry) *service {
 	svc := &service{name: s.Name, nobody: reg.account(s.Name, "")}
 	for _, r := range s.Releases {
 		svc.releases = append(svc.releases, r.compile(reg, s.Name))
+		svc.http2 = svc.http2 || slices.ContainsFunc(r.Upstreams, func(u Upstream) bool { return u.Target.H2C })
 	}
 	if s.Candidate != "" {
 		candidate := svc.release(s.Candidate)
@@ -124,7 +130,7 @@ func (s Service) compile(reg *registry) *service {
 
 func (r Release) compile(reg *registry, service string) *release {
 	rel := &release{id: r.ID, weight: r.Weight, account: reg.account(service, r.ID)}
-	if r.Health != nil && (r.Health.HTTP != nil || r.Health.TCP) {
+	if r.Health != nil && r.Health.ByAddress() {
 		check := *r.Health
 		rel.check = &check
 	}
@@ -240,7 +246,7 @@ func (s Service) validateRules() error {
 }
 
 func (r Release) validate() error {
-	if h := r.Health; h != nil && (h.HTTP != nil || h.TCP) && h.Interval < time.Millisecond {
+	if h := r.Health; h != nil && h.ByAddress() && h.Interval < time.Millisecond {
 		return fmt.Errorf("health: its interval is %s, want at least 1ms", h.Interval)
 	}
 	var seen []string

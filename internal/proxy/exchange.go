@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"strconv"
 	"strings"
 	"time"
 
@@ -116,7 +117,7 @@ func (x *exchange) begin() {
 		x.refuseHead(err)
 		return
 	}
-	x.id = x.requestID()
+	x.id = x.client.origin.appendRequestID(x.newID[:0], r)
 	x.upload.begin(r)
 	if r.Protocol != nil && r.Body == h1.NoBody && !strings.EqualFold(h1.String(r.Protocol), "h2c") {
 		// HTTP/2 over an upgraded connection would go past everything here.
@@ -126,6 +127,10 @@ func (x *exchange) begin() {
 	x.path = r.AppendPath(x.path[:0])
 	f.kept = x.client.unread()
 	f.host, f.path, f.query, f.head = h1.String(r.Host), h1.String(x.path), h1.String(r.Query), &r.Head
+	if x.loop.table.speaksHTTP2(f.host, f.path) {
+		x.toDoor()
+		return
+	}
 	x.resume(f.start())
 }
 
@@ -141,7 +146,7 @@ func (x *exchange) resume(v verdict) {
 		x.loop.timers.set(&x.client.timer, time.Time{})
 	case x.flight.service == nil:
 		x.loop.counts.unrouted++
-		x.refuse(http.StatusNotFound, "no service takes this host and path")
+		x.refuse(http.StatusNotFound, noSuchService)
 	default:
 		x.fail(x.flight.outcome(x.failure))
 	}
@@ -151,7 +156,7 @@ func (x *exchange) resume(v verdict) {
 func (x *exchange) try() {
 	if !x.upload.prepared() {
 		x.prepare()
-		x.mirror()
+		x.copied = x.flight.mirror(&x.request, &x.client.origin, func() []byte { return x.upload.out })
 	}
 	x.upload.rewind()
 	x.answer.rewind()
@@ -296,7 +301,7 @@ func (x *exchange) attemptFailed(o outcome, err error) {
 // fail ends a request that no upstream has answered.
 func (x *exchange) fail(o outcome) {
 	x.end(o)
-	x.explain(o)
+	x.say(o.explanation())
 }
 
 // end counts a request that got no whole answer.
@@ -385,10 +390,24 @@ func (x *exchange) dropUpstream() {
 	}
 }
 
+// entry is the request's line of the access log.
+func (x *exchange) entry() Entry {
+	r := &x.request
+	e := Entry{
+		Time: x.start, RequestID: string(x.id), Client: x.client.origin.ip,
+		Method: string(r.Method), Host: string(r.Host), Path: string(x.path), Proto: "HTTP/1." + strconv.Itoa(r.Minor),
+		Status: x.status, Bytes: x.sent, Seconds: x.latency.Seconds(), Outcome: x.result.String(),
+	}
+	e.of(&x.flight)
+	return e
+}
+
 // over writes the exchange down, and gives back all that it had.
 func (x *exchange) over() {
 	l := x.loop
-	l.p.accessLog.add(x)
+	if x.request.Method != nil {
+		l.p.accessLog.add(x)
+	}
 	x.dropUpstream()
 	x.client.exchange = nil
 	l.buffers.put(x.upload.buffer)
@@ -432,23 +451,6 @@ func (x *exchange) refuse(status int, message string) {
 	x.say(status, message)
 }
 
-// explain answers a request that no upstream has answered. Nothing in it is of use
-// to somebody who looks for weak spots.
-func (x *exchange) explain(o outcome) {
-	switch o {
-	case unavailable:
-		x.say(http.StatusServiceUnavailable, "the service has no instance that could answer")
-	case held:
-		x.say(http.StatusServiceUnavailable, "requests of the service wait just now, this one for too long, or too many")
-	case connectFailed:
-		x.say(http.StatusBadGateway, "the service could not be reached")
-	case broken:
-		x.say(http.StatusBadGateway, "the service broke off before it answered")
-	case timedOut:
-		x.say(http.StatusGatewayTimeout, "the service did not answer in time")
-	}
-}
-
 // say answers with one line of text.
 func (x *exchange) say(status int, message string) {
 	x.stage = explaining
@@ -457,14 +459,12 @@ func (x *exchange) say(status int, message string) {
 	x.status = status
 	x.latency = x.loop.now.Sub(x.start)
 	x.closes = x.closes || x.mustClose()
-	text := fmt.Sprintf("segue: %d %s: %s\nrequest %s\n", status, http.StatusText(status), message, x.id)
+	text := sentence(status, message, x.id)
 	a := &x.answer
 	a.rewind()
 	a.pre = fmt.Appendf(a.pre, "HTTP/1.1 %d %s\r\n", status, http.StatusText(status))
-	a.pre = appendField(a.pre, "Content-Type", "text/plain; charset=utf-8")
-	a.pre = appendField(a.pre, "X-Content-Type-Options", "nosniff")
-	if status == http.StatusServiceUnavailable {
-		a.pre = appendField(a.pre, "Retry-After", "1")
+	for name, value := range ownFields(status) {
+		a.pre = appendField(a.pre, name, value)
 	}
 	a.pre = x.loop.dates.append(a.pre, x.loop.now)
 	a.pre = appendFieldBytes(a.pre, requestIDHeader, x.id)

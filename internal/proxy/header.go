@@ -41,12 +41,13 @@ func appendID(dst []byte) []byte {
 	return hex.AppendEncode(dst, b[:])
 }
 
-// requestID is the ID of the request: a trusted client's own, or a new one.
-func (x *exchange) requestID() []byte {
-	if own, _ := x.request.Get(h1.RequestID); x.client.origin.trusted && len(own) > 0 && len(own) <= maxRequestID {
+// appendRequestID returns the ID of a request: a trusted client's own, or a new one, which
+// it appends to dst.
+func (o *origin) appendRequestID(dst []byte, r *h1.Request) []byte {
+	if own, _ := r.Get(h1.RequestID); o.trusted && len(own) > 0 && len(own) <= maxRequestID {
 		return own
 	}
-	return appendID(x.newID[:0])
+	return appendID(dst)
 }
 
 // appendRequestHead appends the head of the request as the upstream gets it. Field lines
@@ -60,22 +61,8 @@ func (x *exchange) appendRequestHead(dst []byte) []byte {
 	dst = append(dst, " HTTP/1.1\r\nHost: "...)
 	dst = append(dst, r.Host...)
 	dst = append(dst, '\r', '\n')
-
-	except := h1.KindsOf(h1.Host, h1.Connection, h1.ContentLength, h1.TransferEncoding, h1.Upgrade, h1.TE, h1.HopByHop,
-		h1.Via, h1.RequestID, h1.ForwardedFor)
-	if !x.upload.asking {
-		except |= h1.KindsOf(h1.Expect)
-	}
-	if r.Body != h1.InChunks {
-		except |= h1.KindsOf(h1.Trailer)
-	}
-	if !x.client.origin.trusted {
-		except |= h1.KindsOf(h1.ForwardedHost, h1.ForwardedProto, h1.Origin, h1.Mirror)
-	}
-	dst = r.AppendLines(dst, except)
-	dst = x.appendForwarded(dst)
-	dst = appendFieldBytes(dst, requestIDHeader, x.id)
-	dst = appendVia(dst, &r.Head)
+	dst = x.client.origin.appendFields(dst, r, x.id, x.upload.asking)
+	dst = appendVia(dst, &r.Head, version(r.Minor))
 	dst = appendFraming(dst, r)
 	switch {
 	case x.protocol != nil:
@@ -87,9 +74,27 @@ func (x *exchange) appendRequestHead(dst []byte) []byte {
 	return append(dst, '\r', '\n')
 }
 
+// appendFields appends the fields of a request that are passed on, those that say where it
+// comes from, and its ID.
+func (o *origin) appendFields(dst []byte, r *h1.Request, id []byte, expect bool) []byte {
+	except := h1.KindsOf(h1.Host, h1.Connection, h1.ContentLength, h1.TransferEncoding, h1.Upgrade, h1.TE, h1.HopByHop,
+		h1.Via, h1.RequestID, h1.ForwardedFor)
+	if !expect {
+		except |= h1.KindsOf(h1.Expect)
+	}
+	if r.Body != h1.InChunks {
+		except |= h1.KindsOf(h1.Trailer)
+	}
+	if !o.trusted {
+		except |= h1.KindsOf(h1.ForwardedHost, h1.ForwardedProto, h1.Origin, h1.Mirror)
+	}
+	dst = r.AppendLines(dst, except)
+	dst = o.appendForwarded(dst, r)
+	return appendFieldBytes(dst, requestIDHeader, id)
+}
+
 // appendForwarded says where the request comes from.
-func (x *exchange) appendForwarded(dst []byte) []byte {
-	r, o := &x.request, &x.client.origin
+func (o *origin) appendForwarded(dst []byte, r *h1.Request) []byte {
 	if o.trusted || o.ip != "" {
 		before := len(dst)
 		dst = append(dst, "X-Forwarded-For: "...)
@@ -115,14 +120,23 @@ func (x *exchange) appendForwarded(dst []byte) []byte {
 	return dst
 }
 
-// appendVia notes that a message came through here (RFC 9110 section 7.6.3).
-func appendVia(dst []byte, h *h1.Head) []byte {
+// version is that of a protocol HTTP/1.x.
+func version(minor int) string {
+	if minor == 0 {
+		return "1.0"
+	}
+	return "1.1"
+}
+
+// appendVia notes that a message came through here by a version of HTTP (RFC 9110 section
+// 7.6.3).
+func appendVia(dst []byte, h *h1.Head, version string) []byte {
 	dst = append(dst, "Via: "...)
 	dst, found := h.AppendJoined(dst, h1.Via)
 	if found {
 		dst = append(dst, ", "...)
 	}
-	dst = append(dst, '1', '.', byte('0'+h.Minor))
+	dst = append(dst, version...)
 	return append(dst, " segue\r\n"...)
 }
 
@@ -157,8 +171,10 @@ func (x *exchange) appendAnswerHead(dst []byte) []byte {
 		dst = x.loop.dates.append(dst, x.loop.now) // RFC 9110 section 6.6.1
 	}
 	dst = appendFieldBytes(dst, requestIDHeader, x.id)
-	dst = appendVia(dst, &resp.Head)
-	dst = x.appendCookie(dst)
+	dst = appendVia(dst, &resp.Head, version(resp.Minor))
+	if cookie := x.flight.setCookie(&x.request, &x.client.origin); cookie != "" {
+		dst = appendField(dst, "Set-Cookie", cookie)
+	}
 	switch {
 	case resp.Status == http.StatusSwitchingProtocols:
 		dst = append(dst, "Connection: Upgrade\r\n"...)
@@ -198,25 +214,25 @@ func appendTrailer(dst []byte, trailer *h1.Head) []byte {
 	return append(dst, '\r', '\n')
 }
 
-// appendCookie gives the client the token that was made for it, to have as long as its
-// session.
-func (x *exchange) appendCookie(dst []byte) []byte {
-	if x.flight.cookie == "" {
-		return dst
+// setCookie gives the client the token that was made for it, to have as long as its
+// session; "" is none.
+func (f *flight) setCookie(r *h1.Request, o *origin) string {
+	if f.cookie == "" {
+		return ""
 	}
 	c := http.Cookie{
-		Name: x.flight.cookie, Value: x.flight.token, Path: "/",
-		HttpOnly: true, SameSite: http.SameSiteLaxMode, Secure: x.cameByHTTPS(),
+		Name: f.cookie, Value: f.token, Path: "/",
+		HttpOnly: true, SameSite: http.SameSiteLaxMode, Secure: o.cameByHTTPS(r),
 	}
-	return appendField(dst, "Set-Cookie", c.String())
+	return c.String()
 }
 
 // cameByHTTPS believes trusted proxies only, the first of them, which is the one that the
 // client speaks to.
-func (x *exchange) cameByHTTPS() bool {
-	said, _ := x.request.Get(h1.ForwardedProto)
+func (o *origin) cameByHTTPS(r *h1.Request) bool {
+	said, _ := r.Get(h1.ForwardedProto)
 	proto, _, _ := strings.Cut(h1.String(said), ",")
-	return x.client.origin.trusted && strings.EqualFold(strings.TrimSpace(proto), "https")
+	return o.trusted && strings.EqualFold(strings.TrimSpace(proto), "https")
 }
 
 func appendField(dst []byte, name, value string) []byte {

@@ -87,33 +87,34 @@ type reply struct {
 	sum []byte
 }
 
-// mirror begins a copy of the request, if it is one of those to be copied. Its head
-// is known, and it is on its way to a release.
-func (x *exchange) mirror() {
-	s := x.flight.service
-	if s.mirror == nil || !x.copyable() || s.mirror.candidate.account == x.flight.account || rand.Float64()*100 >= s.mirror.Share {
-		return
+// mirror begins a copy of a request, if it is one of those to be copied; or else it
+// returns nil. The request is on its way to a release, with the head that head returns.
+func (f *flight) mirror(r *h1.Request, o *origin, head func() []byte) *copied {
+	s := f.service
+	if s.mirror == nil || !copyable(r, o) || s.mirror.candidate.account == f.account || rand.Float64()*100 >= s.mirror.Share {
+		return nil
 	}
 	p := s.mirror.candidate.choose(nil, rand.IntN)
-	if p == nil {
-		return
+	if p == nil || p.upstream.target.H2C {
+		return nil
 	}
-	cfg := &x.loop.p.cfg
-	c := &copied{copies: x.loop.p.copies, rule: s.mirror, upstream: p.upstream, body: s.mirror.digest()}
-	if ctx := c.copies.begin(c, s, cfg); ctx != nil {
-		x.copied = c
-		method, head := string(x.request.Method), copyHead(x.upload.out)
-		go c.run(ctx, method, head, cfg)
+	cfg := &f.loop.p.cfg
+	c := &copied{copies: f.loop.p.copies, rule: s.mirror, upstream: p.upstream, body: s.mirror.digest()}
+	ctx := c.copies.begin(c, s, cfg)
+	if ctx == nil {
+		return nil
 	}
+	go c.run(ctx, string(r.Method), copyHead(head()), cfg)
+	return c
 }
 
 // copyable reports whether a copy does no harm: the method is safe (RFC 9110 section
 // 9.2.1), there is no body, and no protocol to change to. A copy isn't copied again.
-func (x *exchange) copyable() bool {
-	switch string(x.request.Method) {
+func copyable(r *h1.Request, o *origin) bool {
+	switch string(r.Method) {
 	case http.MethodGet, http.MethodHead, http.MethodOptions:
-		_, isCopy := x.request.Get(h1.Mirror)
-		return x.request.Body == h1.NoBody && x.protocol == nil && (!isCopy || !x.client.origin.trusted)
+		_, isCopy := r.Get(h1.Mirror)
+		return r.Body == h1.NoBody && r.Protocol == nil && (!isCopy || !o.trusted)
 	}
 	return false
 }

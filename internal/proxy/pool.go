@@ -68,6 +68,7 @@ func (p *pool) closeIdle() {
 	}
 	clear(p.idle)
 	p.idle = p.idle[:0]
+	p.upstream.closeIdle()
 }
 
 // get returns an idle connection, or nil. One that the upstream has just closed may be

@@ -21,6 +21,8 @@
 //     answer.go passes the answer back, both with the heads of header.go; splice.go has
 //     the kernel pass long bodies on. retry.go decides whether there may be another
 //     attempt. upgrade.go takes connections that change their protocol out of the loop.
+//   - door.go takes the connections of which the loops can't serve the requests; each of
+//     those is a call (call.go), with a goroutine of its own and a flight of the loop.
 //   - account.go counts the outcome, for which drain.go may wait.
 //
 // Routing, choice, counting and the rules of retrying know nothing of sockets. The
@@ -59,6 +61,7 @@ type Proxy struct {
 	clients   clients
 	accessLog *accessLog
 	copies    *copies
+	door      *door
 	// tunnels are the goroutines of upgraded connections.
 	tunnels sync.WaitGroup
 
@@ -118,6 +121,7 @@ func New(cfg Config) *Proxy {
 		left:      make(chan struct{}, 1),
 	}
 	p.clients.changed = p.clientsChanged
+	p.door = newDoor(p)
 	for range cfg.Loops {
 		p.loops = append(p.loops, newLoop(p))
 	}

@@ -35,6 +35,7 @@ func (p *Proxy) Run(ctx context.Context, listeners []net.Listener, control net.L
 	var helpers sync.WaitGroup
 	helpers.Go(func() { p.accessLog.run(background) })
 	helpers.Go(func() { p.probeAll(background) })
+	p.door.open()
 	controlServer := p.startControl(control, listeners, &helpers)
 
 	grace, err := p.awaitTable(ctx)
@@ -48,7 +49,9 @@ func (p *Proxy) Run(ctx context.Context, listeners []net.Listener, control net.L
 	stopAccepting()
 	closeListeners(listeners)
 	close(p.stopped)
+	p.door.leave()
 	p.clientsOut(max(grace, 0))
+	p.door.close()
 	p.tunnels.Wait()
 	p.copies.stop()
 	stopLoops()
@@ -187,8 +190,10 @@ func (p *Proxy) clientsOut(grace time.Duration) {
 		case <-p.left:
 		case <-tick.C:
 			p.closeIdle(min(quietTime, grace/2))
+			p.door.closeIdle(min(quietTime, grace/2))
 		case <-end.C:
 			p.cutAll()
+			p.door.close()
 			p.tunnels.Wait()
 		}
 	}

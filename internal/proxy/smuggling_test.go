@@ -224,7 +224,6 @@ func headAttacks() []attack {
 		attack{name: "2.3 HTTP/1.2", send: "GET /a HTTP/1.2\r\nHost: web\r\n\r\n", want: []string{empty}},
 		attack{name: "2.3 HTTP/2.0", send: "GET /a HTTP/2.0\r\nHost: web\r\n\r\n", status: 505},
 		attack{name: "2.3 HTTP/0.9 as a version", send: "GET /a HTTP/0.9\r\nHost: web\r\n\r\n", status: 505},
-		attack{name: "RFC 9113 3.4 the preface of HTTP/2", send: "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\x00\x00\x00\x04\x00\x00\x00\x00\x00", status: 505},
 		attack{name: "3.2.2 absolute form with another Host", send: "GET http://evil/a HTTP/1.1\r\nHost: web\r\n\r\n", want: []string{"GET /a evil "}},
 		attack{name: "3.2.2 absolute form without a path", send: "GET http://evil HTTP/1.1\r\nHost: web\r\n\r\n", want: []string{"GET / evil "}},
 		attack{name: "3.2.2 absolute form with a query only", send: "GET http://evil?b HTTP/1.1\r\nHost: web\r\n\r\n", want: []string{"GET /?b evil "}},

@@ -1,8 +1,12 @@
 package proxy
 
 import (
+	"context"
 	"errors"
 	"fmt"
+	"math"
+	"net"
+	"net/http"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -17,6 +21,9 @@ type upstream struct {
 	id        string
 	target    health.Target
 	condition condition
+
+	// byDoor is what the door has of it; nil before the first request.
+	byDoor atomic.Pointer[http.Transport]
 }
 
 func newUpstream(key upstreamKey) *upstream {
@@ -25,6 +32,47 @@ func newUpstream(key upstreamKey) *upstream {
 	// The engine has proved an instance before it gives it to the proxy.
 	up.condition.healthy.Store(true)
 	return up
+}
+
+// transport is how the door reaches the upstream.
+func (u *upstream) transport(cfg *Config) *http.Transport {
+	if t := u.byDoor.Load(); t != nil {
+		return t
+	}
+	dialer := net.Dialer{Timeout: cfg.ConnectTimeout}
+	t := &http.Transport{
+		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+			conn, err := dialer.DialContext(ctx, u.target.Network, u.target.Address)
+			if err != nil {
+				return nil, &dialError{err}
+			}
+			return conn, nil
+		},
+		DisableCompression:     true,
+		ResponseHeaderTimeout:  cfg.ResponseHeaderTimeout,
+		MaxResponseHeaderBytes: int64(cfg.maxAnswerHead()),
+		MaxIdleConnsPerHost:    math.MaxInt,
+		IdleConnTimeout:        idleUpstream,
+		Protocols:              new(http.Protocols),
+	}
+	t.Protocols.SetHTTP1(!u.target.H2C)
+	t.Protocols.SetUnencryptedHTTP2(u.target.H2C)
+	if !u.byDoor.CompareAndSwap(nil, t) {
+		return u.byDoor.Load()
+	}
+	return t
+}
+
+// dialError is that of an attempt to connect.
+type dialError struct{ error }
+
+func (e *dialError) Unwrap() error { return e.error }
+
+// closeIdle closes the door's connections that wait for a request.
+func (u *upstream) closeIdle() {
+	if t := u.byDoor.Load(); t != nil {
+		t.CloseIdleConnections()
+	}
 }
 
 // unreachable ejects the upstream, if the error says that the instance is not there.

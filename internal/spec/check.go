@@ -46,6 +46,7 @@ func check(s *Spec) []problem {
 	c.limits(s.Limits)
 	c.route(s.Route, s.Listen)
 	c.health(s.Health, s.Listen)
+	c.protocol(s)
 	c.checks("smoke", s.Smoke, s.Listen)
 	c.strategy(s)
 	c.guard(s.Guard)
@@ -128,6 +129,7 @@ func (c *checker) identity(s *Spec) {
 
 func (c *checker) process(s *Spec) {
 	c.oneOf("listen", string(s.Listen), string(ListenPort), string(ListenSocket), string(ListenNone))
+	c.oneOf("protocol", string(s.Protocol), string(ProtocolHTTP), string(ProtocolH2C))
 	c.between("instances", s.Instances, 1, MaxInstances)
 	c.dir(s)
 	c.command(s)

@@ -13,6 +13,7 @@ func Default() *Spec {
 	return &Spec{
 		Instances: 1,
 		Listen:    ListenPort,
+		Protocol:  ProtocolHTTP,
 		Health: Health{
 			TCP:           true,
 			Interval:      Duration(time.Second),

@@ -79,6 +79,7 @@ warm: 10m
 # env_file: service.env
 
 # listen: port         # or socket: a unix socket in {{.Socket}} and SOCKET
+# protocol: http       # or h2c: HTTP/2 without TLS, as a gRPC server speaks it
 # stop_signal: TERM    # what asks an instance to stop
 # stop_grace: 10s      # how long it then has
 # limits:              # per instance; none by default

@@ -13,10 +13,13 @@ import (
 
 func (c *checker) health(h Health, listen Listen) {
 	c.choice("health", "has no test", []option{
-		{"http", h.HTTP != nil}, {"tcp", h.TCP}, {"command", h.Command != nil}, {"file", h.File != ""}, {"notify", h.Notify},
+		{"http", h.HTTP != nil}, {"grpc", h.GRPC != nil}, {"tcp", h.TCP}, {"command", h.Command != nil}, {"file", h.File != ""}, {"notify", h.Notify},
 	})
 	if listen == ListenNone && h.HTTP != nil {
 		c.addError("health.http", needsAddress())
+	}
+	if listen == ListenNone && h.GRPC != nil {
+		c.addError("health.grpc", needsAddress())
 	}
 	if listen == ListenNone && h.TCP {
 		c.addError("health.tcp", needsAddress())
@@ -42,6 +45,17 @@ func (c *checker) health(h Health, listen Listen) {
 	// The first of n probes may come at once, the others an interval apart.
 	if needed := h.StartDeadline / Duration(max(h.Healthy-1, 1)); h.Healthy > 1 && h.Interval >= needed {
 		c.add("health.start_deadline", "give it more time, or ask for fewer answers or more often", "is too short for %d good answers %s apart: %s", h.Healthy, h.Interval, h.StartDeadline)
+	}
+}
+
+// protocol checks what depends on the protocol that the instances speak.
+func (c *checker) protocol(s *Spec) {
+	h2c := s.Protocol == ProtocolH2C
+	if s.Health.GRPC != nil && !h2c {
+		c.add("health.grpc", "add the line \"protocol: h2c\"", "needs a service that speaks h2c, and protocol is %s", s.Protocol)
+	}
+	if y := s.Strategy.Canary; y != nil && y.Mirror != nil && h2c {
+		c.add("strategy.canary.mirror", "remove it", "can't be used with protocol h2c: only requests of HTTP/1.1 are copied")
 	}
 }
 

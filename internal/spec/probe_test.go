@@ -10,7 +10,9 @@ func TestBadHealth(t *testing.T) {
 	h := func(lines string) string { return minimal + "health:\n" + lines + "\n" }
 	runBadCases(t, []badCase{
 		{"two kinds", h("  tcp: true #!\n  http: {path: /}"), "health.tcp", "exclude each other", "keep one"},
-		{"none", minimal + "health: {tcp: false} #!\n", "health", "has no test", "http, tcp, command"},
+		{"none", minimal + "health: {tcp: false} #!\n", "health", "has no test", "http, grpc, tcp, command"},
+		{"grpc of a service of HTTP/1.1", h("  grpc: {service: x} #!"), "health.grpc", "needs a service that speaks h2c", "protocol: h2c"},
+		{"grpc without an address", minimal + "listen: none\nprotocol: h2c\nhealth: {grpc: {}} #!\n", "health.grpc", "needs an address", "notify"},
 		{"no path", h("  http: {} #!"), "health.http.path", "is missing", "/healthz"},
 		{"nothing under http", h("  http: #!"), "health.http.path", "is missing", ""},
 		{"relative path", h("  http: {path: healthz} #!"), "health.http.path", "must start with /", `"/healthz"`},

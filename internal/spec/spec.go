@@ -44,6 +44,9 @@ type Spec struct {
 	// 127.0.0.1, in PORT and {{.Port}}, the path of a unix socket, in SOCKET and
 	// {{.Socket}}, or none for a worker, which takes no requests.
 	Listen Listen `yaml:"listen" json:"listen" jsonschema:"enum=port,enum=socket,enum=none"`
+	// Protocol is what the instances speak: http, which is HTTP/1.1, or h2c, which is
+	// HTTP/2 without TLS and nothing else, as a gRPC server does.
+	Protocol Protocol `yaml:"protocol" json:"protocol" jsonschema:"enum=http,enum=h2c"`
 	// User to run as, by name or number; empty is the daemon's own.
 	User string `yaml:"user,omitempty" json:"user,omitempty"`
 	// Limits bounds what one instance may use.
@@ -97,6 +100,17 @@ const (
 	ListenNone Listen = "none"
 )
 
+// Protocol is what instances speak: "http" or "h2c".
+type Protocol string
+
+// The values of Protocol.
+const (
+	// ProtocolHTTP: HTTP/1.1.
+	ProtocolHTTP Protocol = "http"
+	// ProtocolH2C: HTTP/2 without TLS, with prior knowledge (RFC 9113 section 3.3).
+	ProtocolH2C Protocol = "h2c"
+)
+
 // Limits bounds what one instance may use; zero is no limit.
 type Limits struct {
 	// Memory is its most memory, as in 512MiB; 0 is no limit.
@@ -144,12 +158,15 @@ type Match struct {
 	Value string `yaml:"value,omitempty" json:"value,omitempty"`
 }
 
-// Health is how an instance shows that it is ready. At most one of http, tcp,
+// Health is how an instance shows that it is ready. At most one of http, grpc, tcp,
 // command, file and notify is given; without any it is tcp, and for a service
 // that listens on nothing, notify.
 type Health struct {
 	// HTTP is a GET request and its expected status.
 	HTTP *HealthHTTP `yaml:"http,omitempty" json:"http,omitempty" spec:"choice"`
+	// GRPC is a call of the gRPC health checking protocol, of a service with
+	// protocol: h2c; SERVING is healthy.
+	GRPC *HealthGRPC `yaml:"grpc,omitempty" json:"grpc,omitempty" spec:"choice"`
 	// TCP is true for a connection that is accepted.
 	TCP bool `yaml:"tcp,omitempty" json:"tcp,omitempty" spec:"choice"`
 	// Command is an argument vector, with templates as in the service's
@@ -183,6 +200,12 @@ type HealthHTTP struct {
 	// Status is the one status code that is healthy; without it any 2xx or 3xx
 	// is.
 	Status int `yaml:"status,omitempty" json:"status,omitempty" jsonschema:"minimum=100,maximum=599"`
+}
+
+// HealthGRPC is a call of grpc.health.v1.Health/Check.
+type HealthGRPC struct {
+	// Service is the name that is asked for; empty is the server as a whole.
+	Service string `yaml:"service,omitempty" json:"service,omitempty"`
 }
 
 // Check is one check of the candidate; exactly one of http and command is given.

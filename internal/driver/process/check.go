@@ -93,8 +93,8 @@ func checkRelease(r *driver.Release) error {
 // checkHealth refuses a question that could never be answered.
 func checkHealth(r *driver.Release) error {
 	h := r.Health
-	if r.NoAddress && (h.HTTP != nil || h.TCP) {
-		return errors.New("the instances have no address at which their health could be asked over HTTP or TCP; take a command, a file or notify, or have them listen on a port or socket")
+	if r.NoAddress && h.ByAddress() {
+		return errors.New("the instances have no address at which their health could be asked over HTTP, gRPC or TCP; take a command, a file or notify, or have them listen on a port or socket")
 	}
 	if h.File != "" && (!filepath.IsLocal(h.File) || filepath.Clean(h.File) == ".") {
 		return fmt.Errorf("the file %q of the health check isn't in the instance's run directory; give a path relative to it, such as ready", h.File)

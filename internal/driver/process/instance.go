@@ -382,12 +382,12 @@ func (in *instance) target() health.Target {
 		return health.Target{}
 	}
 	if in.rec.Release.Socket && in.rec.RunDir != "" {
-		return health.Target{Network: "unix", Address: socketPath(in.rec.RunDir)}
+		return health.Target{Network: "unix", Address: socketPath(in.rec.RunDir), H2C: in.rec.Release.H2C}
 	}
 	if in.rec.Port == 0 {
 		return health.Target{} // not started yet
 	}
-	return health.Target{Network: "tcp", Address: net.JoinHostPort(host, strconv.Itoa(in.rec.Port))}
+	return health.Target{Network: "tcp", Address: net.JoinHostPort(host, strconv.Itoa(in.rec.Port)), H2C: in.rec.Release.H2C}
 }
 
 // save writes the record where nothing depends on its being written: the next

@@ -304,7 +304,7 @@ func responseDifferences() []difference {
 		{
 			"a field that a proxy has to know is folded",
 			func(_ string, m *text) bool {
-				return slices.ContainsFunc(m.fields, func(f textField) bool { return f.folds && kindOf([]byte(f.name)) != Other })
+				return slices.ContainsFunc(m.fields, func(f textField) bool { return f.folds && KindOf([]byte(f.name)) != Other })
 			},
 			"9112 5.2: an answer with a folded line may be refused",
 		},

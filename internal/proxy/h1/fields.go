@@ -114,6 +114,9 @@ func (h *Head) Get(kind Kind) (value []byte, found bool) {
 // Kinds is a set of kinds.
 type Kinds uint32
 
+// Has reports whether the set has a kind.
+func (set Kinds) Has(k Kind) bool { return set>>k&1 != 0 }
+
 // KindsOf returns the set of some kinds.
 func KindsOf(kinds ...Kind) (set Kinds) {
 	for _, k := range kinds {
@@ -129,7 +132,7 @@ func (h *Head) AppendLines(dst []byte, except Kinds) []byte {
 	var start, end uint32
 	for i := range h.Fields {
 		f := &h.Fields[i]
-		if except>>f.Kind&1 != 0 {
+		if except.Has(f.Kind) {
 			continue
 		}
 		if f.start != end {
@@ -220,7 +223,7 @@ func (h *Head) parseField(start, end int) error {
 		return err
 	}
 	f.value, f.valueEnd = uint32(from), uint32(to)
-	f.Kind = kindOf(raw[start:at])
+	f.Kind = KindOf(raw[start:at])
 	if f.Kind != Other {
 		if err := h.note(f.Kind, raw[from:to]); err != nil {
 			return err
@@ -373,10 +376,10 @@ func parseLength(value []byte) (int64, bool) {
 	return int64(n), n < 1<<63
 }
 
-// kindOf returns the kind of a field of this name, in any case. What would be a name that
+// KindOf returns the kind of a field of this name, in any case. What would be a name that
 // means something with dashes is not that name with underscores, but servers may take it
 // for that.
-func kindOf(name []byte) Kind {
+func KindOf(name []byte) Kind {
 	var buffer [len("proxy-authorization")]byte // the longest of the names below
 	n := copy(buffer[:], name)
 	underscores := false
@@ -403,7 +406,7 @@ func kindOf(name []byte) Kind {
 
 const forwarded = "x-forwarded-"
 
-// kindOfPlain is kindOf for a name in lower case, with dashes.
+// kindOfPlain is KindOf for a name in lower case, with dashes.
 func kindOfPlain(name []byte) Kind {
 	switch string(name) {
 	case "host":
