@@ -1,8 +1,12 @@
 package proxy
 
 import (
+	"bufio"
 	"context"
 	"fmt"
+	"io"
+	"net"
+	"net/http"
 	"strings"
 	"testing"
 )
@@ -84,4 +88,64 @@ func BenchmarkApply(b *testing.B) {
 			}
 		})
 	}
+}
+
+// BenchmarkTunnel passes 1 MiB through an upgraded connection.
+func BenchmarkTunnel(b *testing.B) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer l.Close()
+	piece := make([]byte, 1<<20)
+	go func() {
+		c, err := l.Accept()
+		if err != nil {
+			return
+		}
+		defer c.Close()
+		r := bufio.NewReader(c)
+		if _, err := http.ReadRequest(r); err != nil {
+			return
+		}
+		io.WriteString(c, "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: bulk\r\n\r\n")
+		for {
+			if _, err := r.ReadByte(); err != nil {
+				return
+			}
+			if _, err := c.Write(piece); err != nil {
+				return
+			}
+		}
+	}()
+	front, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		b.Fatal(err)
+	}
+	p := New(Config{})
+	ctx, cancel := context.WithCancel(context.Background())
+	ended := make(chan error, 1)
+	go func() { ended <- p.Run(ctx, []net.Listener{front}, nil) }()
+	if err := p.Apply(ctx, Table{Version: 1, Services: []Service{web(rel("r1", 100, at(l.Addr().String())))}}); err != nil {
+		b.Fatal(err)
+	}
+	c, err := net.Dial("tcp", front.Addr().String())
+	if err != nil {
+		b.Fatal(err)
+	}
+	io.WriteString(c, "GET / HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: bulk\r\n\r\n")
+	r := bufio.NewReader(c)
+	if resp, err := http.ReadResponse(r, nil); err != nil || resp.StatusCode != 101 {
+		b.Fatal(resp, err)
+	}
+	b.SetBytes(int64(len(piece)))
+	for b.Loop() {
+		c.Write([]byte{1})
+		if _, err := io.CopyN(io.Discard, r, int64(len(piece))); err != nil {
+			b.Fatal(err)
+		}
+	}
+	c.Close()
+	cancel()
+	<-ended
 }

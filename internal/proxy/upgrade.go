@@ -6,11 +6,13 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"os"
 	"sync/atomic"
 	"time"
 )
 
-// relaySize is how many bytes of an upgraded connection are passed on at a time.
+// relaySize is how many bytes of an upgraded connection are passed on at a time after one
+// direction has ended.
 const relaySize = 32 << 10
 
 // halfClosedLimit is how long the other direction of an upgraded connection may be
@@ -91,12 +93,12 @@ func (t *tunnel) pass() (sent int64, err error) {
 	if _, err := t.client.Write(t.head); err != nil {
 		return 0, err
 	}
-	client := t.client
+	toClient := t.client
 	if t.ws != nil {
 		t.ws.begin()
-		client = t.ws
+		toClient = t.ws
 	}
-	return relay(client, t.early, t.upstream, t.late), nil
+	return t.relay(toClient), nil
 }
 
 // cut breaks the connection off. The loop's lock is held.
@@ -113,28 +115,27 @@ func (t *tunnel) close() {
 	}
 }
 
-// relay passes bytes both ways until both directions have ended, or one has broken.
-// early is what the client has sent already, late what the upstream has. It returns the
-// number of bytes that went to the client.
-func relay(client net.Conn, early []byte, upstream net.Conn, late []byte) (sent int64) {
+// relay passes bytes both ways until both directions have ended, or one has broken. What
+// goes to the client is written to toClient. It returns the number of those bytes.
+func (t *tunnel) relay(toClient net.Conn) (sent int64) {
 	var halfClosed atomic.Bool
 	ended := make(chan error, 2)
 	go func() {
-		_, err := relayOneWay(upstream, early, client, &halfClosed)
+		_, err := relayOneWay(t.upstream, t.early, t.client, &halfClosed)
 		ended <- err
 	}()
 	go func() {
-		n, err := relayOneWay(client, late, upstream, &halfClosed)
+		n, err := relayOneWay(toClient, t.late, t.upstream, &halfClosed)
 		sent = n
 		ended <- err
 	}()
 	if err := <-ended; err != nil {
-		client.Close()
-		upstream.Close()
+		t.close()
 	} else {
+		// Whatever waits for more of the other one has a limit from now on.
 		halfClosed.Store(true)
-		client.SetReadDeadline(time.Now().Add(halfClosedLimit))
-		upstream.SetReadDeadline(time.Now().Add(halfClosedLimit))
+		t.client.SetReadDeadline(time.Unix(1, 0))
+		t.upstream.SetReadDeadline(time.Unix(1, 0))
 	}
 	<-ended //nolint:errcheck // the other direction ends because this one has
 	return sent
@@ -145,24 +146,41 @@ func relay(client net.Conn, early []byte, upstream net.Conn, late []byte) (sent 
 func relayOneWay(dst net.Conn, first []byte, src net.Conn, halfClosed *atomic.Bool) (n int64, err error) {
 	written, err := dst.Write(first)
 	n = int64(written)
+	if err == nil {
+		// The kernel passes the bytes on where both are sockets (splice).
+		var passed int64
+		passed, err = io.Copy(dst, src)
+		n += passed
+	}
+	if halfClosed.Load() && errors.Is(err, os.ErrDeadlineExceeded) {
+		var passed int64
+		passed, err = relayRest(dst, src)
+		n += passed
+	}
+	if err != nil {
+		return n, err
+	}
+	return n, closeWrite(dst)
+}
+
+// relayRest copies src to dst after the other direction has ended, as long as something
+// comes.
+func relayRest(dst io.Writer, src net.Conn) (n int64, err error) {
 	buffer := make([]byte, relaySize)
-	for err == nil {
-		if halfClosed.Load() {
-			src.SetReadDeadline(time.Now().Add(halfClosedLimit))
-		}
+	for {
+		src.SetReadDeadline(time.Now().Add(halfClosedLimit))
 		got, readErr := src.Read(buffer)
-		if got > 0 {
-			written, err = dst.Write(buffer[:got])
-			n += int64(written)
-		}
-		if err == nil && errors.Is(readErr, io.EOF) {
-			return n, closeWrite(dst)
-		}
-		if readErr != nil {
+		written, err := dst.Write(buffer[:got])
+		n += int64(written)
+		switch {
+		case err != nil:
+			return n, err
+		case errors.Is(readErr, io.EOF):
+			return n, nil
+		case readErr != nil:
 			return n, readErr
 		}
 	}
-	return n, err
 }
 
 // closeWrite sends the end of a direction and leaves the other open, where the
