@@ -3,6 +3,7 @@ package proxy
 import (
 	"bytes"
 	"context"
+	"io"
 	"log/slog"
 	"net"
 	"net/http"
@@ -138,12 +139,21 @@ type handovers struct {
 	farewell []byte
 }
 
-func (h *handovers) hand(c net.Conn) {
+func (h *handovers) hand(c *doorConn) {
 	select {
 	case h.conns <- c:
 	case <-h.closed:
-		_, _ = c.Write(h.farewell)
-		c.Close()
+		sayFarewell(c, h.farewell)
+	}
+}
+
+// sayFarewell tells a client to go. What it has sent by then is taken, or else the reset
+// that a closed connection sends for it would overtake the farewell.
+func sayFarewell(c *doorConn, farewell []byte) {
+	defer c.Close()
+	c.SetDeadline(time.Now().Add(lingerIdle))
+	if _, err := c.Write(farewell); err == nil && closeWrite(c.Conn) == nil {
+		_, _ = io.Copy(io.Discard, c)
 	}
 }
 

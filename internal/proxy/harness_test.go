@@ -35,6 +35,8 @@ type running struct {
 	url     string
 	control *Client
 	http    *http.Client
+	// listener is closed when Run ends.
+	listener *net.TCPListener
 	// stop ends Run and returns what it returned.
 	stop func() error
 	// shaky is set by tests at whose end requests may be in flight.
@@ -61,7 +63,8 @@ func start(t *testing.T, cfg Config, services ...Service) *running {
 	transport := &http.Transport{DisableCompression: true, MaxIdleConnsPerHost: 64}
 	r := &running{
 		Proxy: p, t: t, addr: l.Addr().String(), url: "http://" + l.Addr().String(),
-		control: NewClient(path),
+		control:  NewClient(path),
+		listener: l.(*net.TCPListener),
 		http: &http.Client{
 			Transport:     transport,
 			Timeout:       patience,
