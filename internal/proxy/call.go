@@ -470,6 +470,7 @@ type answerWriter struct {
 	began   bool
 }
 
+// WriteHeader begins the answer.
 func (w *answerWriter) WriteHeader(status int) {
 	w.began = true
 	w.ResponseWriter.WriteHeader(status)

@@ -139,7 +139,7 @@ type handovers struct {
 	farewell []byte
 }
 
-func (h *handovers) hand(c *doorConn) {
+func (h *handovers) hand(c net.Conn) {
 	select {
 	case h.conns <- c:
 	case <-h.closed:
@@ -149,14 +149,15 @@ func (h *handovers) hand(c *doorConn) {
 
 // sayFarewell tells a client to go. What it has sent by then is taken, or else the reset
 // that a closed connection sends for it would overtake the farewell.
-func sayFarewell(c *doorConn, farewell []byte) {
+func sayFarewell(c net.Conn, farewell []byte) {
 	defer c.Close()
 	c.SetDeadline(time.Now().Add(lingerIdle))
-	if _, err := c.Write(farewell); err == nil && closeWrite(c.Conn) == nil {
+	if _, err := c.Write(farewell); err == nil && closeWrite(c) == nil {
 		_, _ = io.Copy(io.Discard, c)
 	}
 }
 
+// Accept is part of net.Listener.
 func (h *handovers) Accept() (net.Conn, error) {
 	select {
 	case c := <-h.conns:
@@ -166,11 +167,13 @@ func (h *handovers) Accept() (net.Conn, error) {
 	}
 }
 
+// Close is part of net.Listener.
 func (h *handovers) Close() error {
 	h.once.Do(func() { close(h.closed) })
 	return nil
 }
 
+// Addr is part of net.Listener.
 func (h *handovers) Addr() net.Addr { return &net.TCPAddr{} }
 
 // doorConn is a client's connection that has left its loop.
@@ -191,6 +194,10 @@ func (c *doorConn) Read(p []byte) (int, error) {
 	}
 	return c.Conn.Read(p)
 }
+
+// CloseWrite sends the end and leaves the other direction open, as net/http does before it
+// closes a connection on which a client may be sending.
+func (c *doorConn) CloseWrite() error { return closeWrite(c.Conn) }
 
 // Close also has the loop forget the connection. It takes the loop's lock.
 func (c *doorConn) Close() error {

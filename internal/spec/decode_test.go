@@ -32,7 +32,7 @@ func TestWrongTypes(t *testing.T) {
 		{"infinity", minimal + "limits: {cpu: .inf} #!\n", "limits.cpu", "must be a number", ""},
 		{"not a number", minimal + "limits: {cpu: .nan} #!\n", "limits.cpu", "must be a number", ""},
 		{"yes", minimal + "health: {tcp: yes} #!\n", "health.tcp", `must be true or false, not a text "yes"`, ""},
-		{"text for mapping", minimal + "health: /healthz #!\n", "health", "must be a mapping", "its fields are http, tcp"},
+		{"text for mapping", minimal + "health: /healthz #!\n", "health", "must be a mapping", "its fields are http, grpc, tcp"},
 		{"wrong word for strategy", minimal + "strategy: bluegren #!\n", "strategy", "must be a mapping", `did you mean "blue-green"?`},
 		{"list for env", minimal + "env:\n  - A=b #!\n", "env", "must be a mapping", "NAME: value"},
 		{"mapping in env", minimal + "env:\n  A:\n    b: c #!\n", "env.A", "must be a text", ""},

@@ -319,7 +319,7 @@ func TestWorkerIsRefused(t *testing.T) {
 	m := startMachine(t)
 	releases := 0
 	for want, change := range map[string]func(*driver.Release){
-		"over HTTP, gRPC or TCP":          func(r *driver.Release) { r.Health.Notify, r.Health.TCP = false, true },
+		"over HTTP, gRPC or TCP":    func(r *driver.Release) { r.Health.Notify, r.Health.TCP = false, true },
 		`the file "../ready"`:       func(r *driver.Release) { r.Health.Notify, r.Health.File = false, "../ready" },
 		`the file "/ready"`:         func(r *driver.Release) { r.Health.Notify, r.Health.File = false, "/ready" },
 		`the file "x/.."`:           func(r *driver.Release) { r.Health.Notify, r.Health.File = false, "x/.." },
