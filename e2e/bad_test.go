@@ -5,7 +5,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/segue-deploy/segue/e2e/load"
+	"github.com/segue-deploy/segue/internal/prove"
 )
 
 // TestBadReleases deploys every sort of bad release under load: stable loses
@@ -30,7 +30,7 @@ func TestBadReleases(t *testing.T) {
 			t.Parallel()
 			s := newStage(t).serve()
 			s.deploy(release{version: "1"}, 0)
-			l := s.load(load.Config{Rate: 100})
+			l := s.load(prove.Config{Rate: 100})
 			l.answersFrom("r1", time.Time{})
 			res := s.deploy(test.bad, 2)
 			after := time.Now()
@@ -80,7 +80,7 @@ func TestNobodyReachesTheCandidate(t *testing.T) {
 	t.Parallel()
 	s := newStage(t).serve()
 	s.deploy(release{version: "1"}, 0)
-	l := s.load(load.Config{Rate: 100})
+	l := s.load(prove.Config{Rate: 100})
 	l.answersFrom("r1", time.Time{})
 	s.contains(s.deploy(silent{}, 2), "were missing", "failed and taken back")
 	if report := l.end(); report.Lost+report.Wrong+report.ServiceError > 0 {
@@ -100,7 +100,7 @@ func TestListensLate(t *testing.T) {
 	t.Parallel()
 	s := newStage(t).serve()
 	s.deploy(release{version: "1"}, 0)
-	l := s.load(load.Config{Rate: 100})
+	l := s.load(prove.Config{Rate: 100})
 	l.answersFrom("r1", time.Time{})
 	s.deploy(release{behaviour: "listen-late=3s"}, 0)
 	l.nothingLost()
@@ -126,7 +126,7 @@ func TestAbortUnderLoad(t *testing.T) {
 	t.Parallel()
 	s := newStage(t).serve()
 	s.deploy(release{version: "1"}, 0)
-	l := s.load(load.Config{})
+	l := s.load(prove.Config{})
 	l.answersFrom("r1", time.Time{})
 	file := s.write("segue.yaml", release{version: "2", bake: 5 * time.Minute}.String(), 0o644)
 	s.contains(s.expect(4, "deploy", "-f", file, "--wait=false"), "d2 of web: r2 is on its way in")
@@ -144,7 +144,7 @@ func TestAbortUnderLoad(t *testing.T) {
 	// Superseding one that is under way ends it with exit code 3 for who waits.
 	codes := make(chan int)
 	go func() { codes <- s.Run(t.Context(), "deploy", "-f", file).Code }()
-	l2 := s.load(load.Config{Rate: 50})
+	l2 := s.load(prove.Config{Rate: 50})
 	l2.answersFrom("r3", time.Now())
 	file2 := s.write("segue2.yaml", release{version: "4"}.String(), 0o644)
 	s.expect(0, "deploy", "-f", file2, "--supersede")

@@ -12,6 +12,7 @@ import (
 
 	"github.com/segue-deploy/segue/e2e/load"
 	"github.com/segue-deploy/segue/e2e/rig"
+	"github.com/segue-deploy/segue/internal/prove"
 )
 
 // command gives a command about the deployment of an event. It asks the API itself,
@@ -74,7 +75,7 @@ func TestPauseRunsOut(t *testing.T) {
 	t.Parallel()
 	s := newStage(t).serve()
 	s.deploy(release{version: "1"}, 0)
-	l := s.load(load.Config{Rate: 40})
+	l := s.load(prove.Config{Rate: 40})
 	for _, test := range []struct {
 		id, then, says, end string
 		code                int
@@ -252,7 +253,7 @@ func TestRestartAndScale(t *testing.T) {
 		}
 		return found
 	}
-	l := s.load(load.Config{Rate: 80, SlowFor: time.Second})
+	l := s.load(prove.Config{Rate: 80, Requests: load.Demo{SlowFor: time.Second}.Requests})
 	l.answersFrom("r1", time.Time{})
 	old := pids("r1", 2)
 	s.contains(s.expect(0, "restart", "web", "--reason", "it leaks"), "web d2: promoted, r2 is stable")

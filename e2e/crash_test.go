@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/segue-deploy/segue/e2e/load"
+	"github.com/segue-deploy/segue/internal/prove"
 )
 
 // crashPoints are all events of a deployment after which the daemon can be
@@ -54,7 +55,7 @@ func TestProxyKilled(t *testing.T) {
 	t.Parallel()
 	s := newStage(t).serve()
 	s.deploy(release{version: "1"}, 0)
-	l := s.load(load.Config{KeepAlive: 4, Fresh: 4, Rate: 150})
+	l := s.load(prove.Config{KeepAlive: 4, Fresh: 4, Rate: 150})
 	l.answersFrom("r1", time.Time{})
 	before := s.ProxyPid()
 	if err := syscall.Kill(before, syscall.SIGKILL); err != nil {
@@ -108,7 +109,7 @@ func TestInstanceKilled(t *testing.T) {
 	t.Parallel()
 	s := newStage(t).serve()
 	s.deploy(release{version: "1", instances: 3}, 0)
-	l := s.load(load.Config{KeepAlive: 8, Fresh: 2, Slow: 0, Mix: load.Mix{Get: 1}, Rate: 150})
+	l := s.load(prove.Config{KeepAlive: 8, Fresh: 2, Requests: load.Demo{Get: 1}.Requests, Rate: 150})
 	l.answersFrom("r1", time.Time{})
 	for i := range 3 {
 		in := s.status().Releases[0].Instances[i]
@@ -128,7 +129,7 @@ func TestDaemonStopsWithoutTraffic(t *testing.T) {
 	t.Parallel()
 	s := newStage(t).serve()
 	s.deploy(release{version: "1"}, 0)
-	l := s.load(load.Config{})
+	l := s.load(prove.Config{})
 	l.answersFrom("r1", time.Time{})
 	for range 3 {
 		if err := s.Signal(syscall.SIGTERM); err != nil {

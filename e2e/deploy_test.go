@@ -17,7 +17,7 @@ import (
 
 	"github.com/coder/websocket"
 
-	"github.com/segue-deploy/segue/e2e/load"
+	"github.com/segue-deploy/segue/internal/prove"
 )
 
 // TestDeployUnderLoad is the main job.
@@ -25,7 +25,7 @@ func TestDeployUnderLoad(t *testing.T) {
 	t.Parallel()
 	s := newStage(t).serve()
 	s.deploy(release{version: "1"}, 0)
-	l := s.load(load.Config{})
+	l := s.load(prove.Config{})
 	l.answersFrom("r1", time.Time{})
 
 	res := s.deploy(release{version: "2", bake: 2 * time.Second}, 0)
@@ -65,7 +65,7 @@ func TestShiftIsExact(t *testing.T) {
 	t.Parallel()
 	s := newStage(t).serve()
 	s.deploy(release{version: "1"}, 0)
-	l := s.load(load.Config{KeepAlive: 16, Fresh: 4, Rate: 800})
+	l := s.load(prove.Config{KeepAlive: 16, Fresh: 4, Rate: 800})
 	l.answersFrom("r1", time.Time{})
 	file := s.write("segue.yaml", release{version: "2", bake: 2 * time.Second}.String(), 0o644)
 	res := s.expect(0, "deploy", "-f", file, "-o", "json")
@@ -218,7 +218,7 @@ func TestUnixSockets(t *testing.T) {
 	t.Parallel()
 	s := newStage(t).serve()
 	s.deploy(release{version: "1", more: "listen: socket\n"}, 0)
-	l := s.load(load.Config{})
+	l := s.load(prove.Config{})
 	l.answersFrom("r1", time.Time{})
 	s.deploy(release{version: "2", more: "listen: socket\n"}, 0)
 	l.answersFrom("r2", time.Now())

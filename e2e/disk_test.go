@@ -8,7 +8,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/segue-deploy/segue/e2e/load"
+	"github.com/segue-deploy/segue/internal/prove"
 )
 
 // TestFullDisk fills the disk in the middle of a deployment: it stops where it
@@ -26,7 +26,7 @@ func TestFullDisk(t *testing.T) {
 	s.unmount = true
 	s.serve()
 	s.deploy(release{version: "1"}, 0)
-	l := s.load(load.Config{Rate: 100})
+	l := s.load(prove.Config{Rate: 100})
 	l.answersFrom("r1", time.Time{})
 	done := s.deployBeside(release{version: "2", bake: 5 * time.Second})
 	l.answersFrom("r2", time.Now())

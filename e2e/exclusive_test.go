@@ -7,7 +7,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/segue-deploy/segue/e2e/load"
+	"github.com/segue-deploy/segue/internal/prove"
 )
 
 // writerCount is how many clients writers has; as each waits for its answer, no
@@ -36,9 +36,9 @@ func (r receipt) waited(t *testing.T, what string) {
 
 // allHeld waits until every client's request is held; daemon or not, the clients
 // know that they have no answer.
-func (u scribes) allHeld(what string) {
-	u.t.Helper()
-	eventually(u.t, "all clients wait, "+what, func() bool { return u.gen.Report().InFlight == writerCount })
+func (l *loadRun) allHeld(what string) {
+	l.t.Helper()
+	eventually(l.t, "all clients wait, "+what, func() bool { return l.gen.Report().InFlight == writerCount })
 }
 
 // TestHeldRequestsGoOn replaces a service that must never run twice: whatever
@@ -247,7 +247,7 @@ func (u scribes) refusedAs(r receipt) {
 // intact fails unless every write that was answered is there, and none twice.
 func (u scribes) intact() {
 	u.t.Helper()
-	audit, err := u.gen.Audit(u.t.Context())
+	audit, err := u.book.Audit(u.t.Context(), u.address)
 	if err != nil {
 		u.t.Fatal(err)
 	}
@@ -262,7 +262,7 @@ func TestHoldByHand(t *testing.T) {
 	t.Parallel()
 	s := newStage(t).serve()
 	s.deploy(release{instances: 1}, 0)
-	l := scribes{s.load(load.Config{KeepAlive: 4, Fresh: 2, Rate: 40, Timeout: 90 * time.Second})}
+	l := s.load(prove.Config{KeepAlive: 4, Fresh: 2, Rate: 40, Timeout: 90 * time.Second})
 	l.answersFrom("r1", time.Time{})
 	s.contains(s.expect(0, "hold", "-s", "web", "--for", "80s"), "new requests of web are held until")
 	l.allHeld("by hand")

@@ -20,6 +20,7 @@ import (
 
 	"github.com/segue-deploy/segue/e2e/load"
 	"github.com/segue-deploy/segue/e2e/rig"
+	"github.com/segue-deploy/segue/internal/prove"
 )
 
 // binaries are built once, before the tests: segue, and the examples that it
@@ -236,24 +237,24 @@ func (s *stage) contains(res rig.Result, texts ...string) {
 // loadRun is a load client at work.
 type loadRun struct {
 	t    *testing.T
-	gen  *load.Generator
+	gen  *prove.Generator
 	stop context.CancelFunc
 	err  chan error
 }
 
-func (s *stage) load(cfg load.Config) *loadRun {
+func (s *stage) load(cfg prove.Config) *loadRun {
 	s.t.Helper()
-	cfg.Target = s.Address
+	cfg.Target, cfg.Marked = s.Address, true
 	if cfg.KeepAlive+cfg.Fresh+cfg.Slow == 0 {
 		cfg.KeepAlive, cfg.Fresh, cfg.Slow = 8, 3, 2
 	}
 	if cfg.Rate == 0 {
 		cfg.Rate = 200
 	}
-	if cfg.SlowFor == 0 {
-		cfg.SlowFor = 2 * time.Second
+	if cfg.Requests == nil {
+		cfg.Requests = load.Demo{SlowFor: 2 * time.Second}.Requests
 	}
-	gen, err := load.New(cfg)
+	gen, err := prove.New(cfg)
 	if err != nil {
 		s.t.Fatal(err)
 	}
@@ -265,7 +266,7 @@ func (s *stage) load(cfg load.Config) *loadRun {
 }
 
 // end stops the load and returns its report; again it returns the same.
-func (l *loadRun) end() load.Report {
+func (l *loadRun) end() prove.Report {
 	l.stop()
 	if err, ok := <-l.err; ok {
 		close(l.err)
@@ -277,7 +278,7 @@ func (l *loadRun) end() load.Report {
 }
 
 // nothingLost ends the load and fails if a request did not end well.
-func (l *loadRun) nothingLost() load.Report {
+func (l *loadRun) nothingLost() prove.Report {
 	l.t.Helper()
 	r := l.end()
 	if r.OK != r.Sent || r.Sent == 0 {

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/segue-deploy/segue/e2e/load"
+	"github.com/segue-deploy/segue/internal/prove"
 )
 
 // unlikely is the probability with which a number that is left to chance may lie
@@ -110,7 +111,7 @@ func (s *stage) takenBack() time.Time {
 }
 
 // ends waits until the load has ended by itself.
-func (l *loadRun) ends(requests uint64) load.Report {
+func (l *loadRun) ends(requests uint64) prove.Report {
 	l.t.Helper()
 	eventually(l.t, fmt.Sprintf("%d answers", requests), func() bool { return l.gen.Report().Ended() == requests })
 	return l.nothingLost()
@@ -123,7 +124,7 @@ func TestCanaryShare(t *testing.T) {
 	s := newStage(t).serve()
 	s.deploy(release{version: "1"}, 0)
 	s.begin(release{version: "2", strategy: "canary: {steps: [weight: 5, approve, weight: 100, bake: 200ms]}"}, 5)
-	report := s.load(load.Config{KeepAlive: 6, Fresh: 2, Rate: 1e6, MaxRequests: requests, Mix: load.Mix{Get: 1}}).ends(requests)
+	report := s.load(prove.Config{KeepAlive: 6, Fresh: 2, Rate: 1e6, MaxRequests: requests, Requests: load.Demo{Get: 1}.Requests}).ends(requests)
 	answered := map[string]int{}
 	for _, r := range report.Releases {
 		answered[r.ID] = int(r.OK)
@@ -144,7 +145,7 @@ func TestStickyClients(t *testing.T) {
 	s := newStage(t).serve()
 	r := release{more: "route: {sticky: {cookie: segue_release}}\n"}
 	s.deploy(r, 0)
-	l := s.load(load.Config{KeepAlive: clients / 2, Fresh: clients / 2, Cookies: true, Rate: 200, Mix: load.Mix{Get: 1}})
+	l := s.load(prove.Config{KeepAlive: clients / 2, Fresh: clients / 2, Cookies: true, Rate: 200, Requests: load.Demo{Get: 1}.Requests})
 	moves := func(from, to string) int {
 		for _, m := range l.gen.Report().Moves {
 			if m.From == from && m.To == to {
@@ -267,7 +268,7 @@ func TestPreview(t *testing.T) {
 			r.strategy = test.strategy
 			s.begin(r, 0)
 			header := func(name, value string) http.Header { return http.Header{name: {value}} }
-			chosen := load.Config{KeepAlive: 2, Fresh: 2, Rate: 40, Host: shop, Header: header("X-Segue-Release", "candidate")}
+			chosen := prove.Config{KeepAlive: 2, Fresh: 2, Rate: 40, Host: shop, Header: header("X-Segue-Release", "candidate")}
 			others := chosen
 			others.Header = header("X-Segue-Release", "stable")
 			began := time.Now()
@@ -379,7 +380,7 @@ func TestMirror(t *testing.T) {
 			}
 			r.strategy = "canary: {mirror: " + test.mirror + ", steps: " + steps + "}"
 			s.begin(r, test.weight)
-			report := s.load(load.Config{KeepAlive: 4, Fresh: 2, Slow: 2, SlowFor: time.Second, MaxRequests: requests}).ends(requests)
+			report := s.load(prove.Config{KeepAlive: 4, Fresh: 2, Slow: 2, Requests: load.Demo{SlowFor: time.Second}.Requests, MaxRequests: requests}).ends(requests)
 			s.copiesEnd()
 			s.expect(0, "abort", "-s", "web")
 			s.expect(3, "wait", "-s", "web", "d2")
@@ -455,7 +456,7 @@ func TestMirrorHangs(t *testing.T) {
 	s := newStage(t).serve()
 	s.deploy(release{version: "1"}, 0)
 	s.begin(release{behaviour: "slow=10m", strategy: "canary: {mirror: {share: 100%}, steps: [approve, weight: 100, bake: 200ms]}"}, 0)
-	cfg := load.Config{KeepAlive: 4, Fresh: 2, MaxRequests: requests, Mix: load.Mix{Get: 1}, Timeout: 20 * time.Second}
+	cfg := prove.Config{KeepAlive: 4, Fresh: 2, MaxRequests: requests, Requests: load.Demo{Get: 1}.Requests, Timeout: 20 * time.Second}
 	report := s.load(cfg).ends(requests)
 	t.Logf("%+v", report.Latency)
 	s.expect(0, "abort", "-s", "web")

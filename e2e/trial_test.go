@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/segue-deploy/segue/e2e/load"
+	"github.com/segue-deploy/segue/internal/prove"
 )
 
 // trial is a strategy and the service that it is tried with.
@@ -124,7 +125,7 @@ func web(name, strategy string, instances int) trial {
 			}
 		},
 		use: func(s *stage) users {
-			return surfers{s, s.load(load.Config{KeepAlive: 3, Fresh: 2, Slow: 1, SlowFor: 400 * time.Millisecond, Rate: 40})}
+			return surfers{s, s.load(prove.Config{KeepAlive: 3, Fresh: 2, Slow: 1, Requests: load.Demo{SlowFor: 400 * time.Millisecond}.Requests, Rate: 40})}
 		},
 	}
 }
@@ -152,7 +153,7 @@ func (u surfers) leave(had ...badRelease) {
 // instances of a release, each of which dies once.
 const inFlight = 12
 
-func checkReport(t *testing.T, r load.Report, had []badRelease) {
+func checkReport(t *testing.T, r prove.Report, had []badRelease) {
 	t.Helper()
 	var errs bool
 	var lost uint64
@@ -209,10 +210,15 @@ func badLedgers(s *stage) []badRelease {
 }
 
 // scribes write into the ledger and read it.
-type scribes struct{ *loadRun }
+type scribes struct {
+	*loadRun
+	book    *load.Ledger
+	address string
+}
 
 func writers(s *stage) users {
-	return scribes{s.load(load.Config{KeepAlive: 4, Fresh: 2, Mix: load.Mix{Write: 2, Read: 1}, Rate: 40, Timeout: 90 * time.Second})}
+	book := &load.Ledger{Write: 2, Read: 1}
+	return scribes{s.load(prove.Config{KeepAlive: 4, Fresh: 2, Requests: book.Requests, Rate: 40, Timeout: 90 * time.Second}), book, s.Address}
 }
 
 // leave is part of users. Every write that was answered must be there, and none
@@ -220,7 +226,7 @@ func writers(s *stage) users {
 func (u scribes) leave(had ...badRelease) {
 	u.t.Helper()
 	checkReport(u.t, u.end(), had)
-	audit, err := u.gen.Audit(u.t.Context())
+	audit, err := u.book.Audit(u.t.Context(), u.address)
 	if err != nil {
 		u.t.Fatal(err)
 	}

@@ -21,6 +21,7 @@ import (
 
 	"github.com/segue-deploy/segue/e2e/load"
 	"github.com/segue-deploy/segue/e2e/rig"
+	"github.com/segue-deploy/segue/internal/prove"
 )
 
 func main() {
@@ -80,7 +81,9 @@ func (d *demo) play(ctx context.Context) error {
 		return err
 	}
 	say("load: 12 keep-alive and 4 fresh connections, GET and POST with bodies, and slow answers, from here to the end")
-	gen, err := load.New(load.Config{Target: d.rig.Address, KeepAlive: 12, Fresh: 4, Slow: 3, SlowFor: 3 * time.Second, Rate: 400})
+	gen, err := prove.New(prove.Config{Target: d.rig.Address, Marked: true, KeepAlive: 12, Fresh: 4, Slow: 3, Rate: 400,
+		Requests: load.Demo{SlowFor: 3 * time.Second}.Requests,
+	})
 	if err != nil {
 		return err
 	}
@@ -131,7 +134,7 @@ func (d *demo) perform(ctx context.Context, a act) error {
 
 // account holds the load client's count against the proxy's and prints the last
 // line.
-func (d *demo) account(ctx context.Context, report load.Report) error {
+func (d *demo) account(ctx context.Context, report prove.Report) error {
 	var services []struct {
 		Traffic struct {
 			Releases []struct {

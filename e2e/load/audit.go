@@ -3,13 +3,10 @@ package load
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
-	"net/url"
-	"strconv"
+	"slices"
 	"strings"
 	"time"
 )
@@ -47,13 +44,13 @@ type Audit struct {
 
 	// Longest is the longest that an answered write took.
 	Longest time.Duration `json:"longest"`
-	// Faults describes the first Config.KeepFailures of what is wrong.
+	// Faults describes the first of what is wrong.
 	Faults []string `json:"faults,omitempty"`
 }
 
 // Good says that every answered write is there exactly once, as it was written, and
 // nothing was written twice or by nobody. Writes without an answer don't count
-// against it: they are the [Report]'s to tell.
+// against it: they are the [prove.Report]'s to tell.
 func (a Audit) Good() bool {
 	return a.Lost+a.Duplicated+a.Altered+a.Invented+a.Repeated == 0
 }
@@ -61,27 +58,41 @@ func (a Audit) Good() bool {
 // String is several lines for a person.
 func (a Audit) String() string {
 	s := fmt.Sprintf("%d writes: %d answered (at most after %s), %d refused (%d there), %d unanswered (%d there), %d unsent\n",
-		a.Writes, a.Answered, brief(a.Longest), a.Refused, a.FoundRefused, a.Unanswered, a.FoundUnanswered, a.Unsent)
+		a.Writes, a.Answered, a.Longest.Round(time.Microsecond), a.Refused, a.FoundRefused, a.Unanswered, a.FoundUnanswered, a.Unsent)
 	for _, fault := range a.Faults {
 		s += "  " + fault + "\n"
 	}
 	return s + fmt.Sprintf("%d lost, %d duplicated, %d altered, %d invented, %d sent twice", a.Lost, a.Duplicated, a.Altered, a.Invented, a.Repeated)
 }
 
-// Audit reads all entries back from the target and compares. It is for the time
-// after Run has returned; entries of other loads are left out. An error means that
-// they could not be read, or that the list is not in the order of its rows.
-func (g *Generator) Audit(ctx context.Context) (Audit, error) {
-	if !g.ledger.over() {
-		return Audit{}, errors.New("load: Audit was called before Run had returned")
-	}
-	there, err := g.readBack(ctx)
+const (
+	// maxFaults is how many faults are described.
+	maxFaults = 20
+	// readTimeout is how long a page of the list may take.
+	readTimeout = 90 * time.Second
+)
+
+// Audit reads all entries back from the service at an address, "host:port", and
+// compares. It is for the time after the load; entries of other loads are left out. An
+// error means that they could not be read, or that the list is not in the order of its
+// rows.
+func (l *Ledger) Audit(ctx context.Context, address string) (Audit, error) {
+	l.writes.mu.Lock()
+	defer l.writes.mu.Unlock()
+	there, err := readBack(ctx, address)
 	if err != nil {
-		return Audit{}, fmt.Errorf("load: read the entries back: %w", err)
+		return Audit{}, fmt.Errorf("read the entries back: %w", err)
 	}
-	g.writes.mu.Lock()
-	defer g.writes.mu.Unlock()
-	return audit(g.writes.all, there, g.cfg.KeepFailures), nil
+	return audit(l.writes.all, l.writes.ofThisLoad(there), maxFaults), nil
+}
+
+// ofThisLoad leaves out the entries of other loads, whose IDs begin otherwise.
+func (w *writes) ofThisLoad(there []entry) []entry {
+	if len(w.all) == 0 {
+		return nil
+	}
+	load, _, _ := strings.Cut(w.all[0].ID, "-")
+	return slices.DeleteFunc(there, func(e entry) bool { return !strings.HasPrefix(e.ID, load+"-") })
 }
 
 // auditing is an audit under way.
@@ -156,12 +167,13 @@ func (a *auditing) compare(w write, there []entry) {
 	}
 }
 
-// readBack reads this load's entries, a page at a time, each on a connection of its
-// own: a page that can't be read is an error rather than asked for again.
-func (g *Generator) readBack(ctx context.Context) ([]entry, error) {
+// readBack reads all entries, a page at a time, each on a connection of its own: a page
+// that can't be read is an error rather than asked for again.
+func readBack(ctx context.Context, address string) ([]entry, error) {
+	client := &http.Client{Timeout: readTimeout, Transport: &http.Transport{DisableKeepAlives: true}}
 	var all []entry
 	for after := int64(0); ; {
-		page, err := g.readPage(ctx, after)
+		page, err := readPage(ctx, client, address, after)
 		if err != nil {
 			return nil, fmt.Errorf("after row %d: %w", after, err)
 		}
@@ -173,37 +185,17 @@ func (g *Generator) readBack(ctx context.Context) ([]entry, error) {
 				return nil, fmt.Errorf("row %d comes after row %d", e.Row, after)
 			}
 			after = e.Row
-			if strings.HasPrefix(e.ID, g.id+"-") {
-				all = append(all, e)
-			}
+			all = append(all, e)
 		}
 	}
 }
 
-func (g *Generator) readPage(ctx context.Context, after int64) ([]entry, error) {
-	deadline := time.Now().Add(g.cfg.Timeout)
-	d := net.Dialer{Deadline: deadline}
-	raw, err := d.DialContext(ctx, "tcp", g.cfg.Target)
+func readPage(ctx context.Context, client *http.Client, address string, after int64) ([]entry, error) {
+	r, err := http.NewRequestWithContext(ctx, http.MethodGet, fmt.Sprintf("http://%s/entries?after=%d", address, after), nil)
 	if err != nil {
 		return nil, err
 	}
-	cn, err := newConn(ctx, raw)
-	if err != nil {
-		return nil, err
-	}
-	defer cn.close()
-	cn.limit(ctx, deadline)
-	r := &http.Request{
-		Method: http.MethodGet,
-		URL:    &url.URL{Path: "/entries", RawQuery: "after=" + strconv.FormatInt(after, 10)},
-		Host:   g.cfg.Host,
-		Header: http.Header{"User-Agent": {"segue-load"}},
-		Close:  true,
-	}
-	if err := cn.send(r); err != nil {
-		return nil, err
-	}
-	resp, err := cn.receive(r)
+	resp, err := client.Do(r)
 	if err != nil {
 		return nil, err
 	}

@@ -16,6 +16,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/segue-deploy/segue/internal/prove"
 )
 
 // book answers as examples/ledger does, written once more from its contract.
@@ -70,17 +72,20 @@ func (b *book) add(e entry) int64 {
 	return e.Row
 }
 
-func writing(t *testing.T, b *book, n uint64) *Generator {
+// writing is the load of a ledger of n requests, over.
+func writing(t *testing.T, b *book, n uint64) (*Ledger, string, prove.Report) {
 	t.Helper()
 	if b.pageSize == 0 {
 		b.pageSize = 7
 	}
-	return generator(t, Config{Target: serve(t, b), KeepAlive: 3, Fresh: 2, Mix: Mix{Write: 3, Read: 1}, MaxRequests: n})
+	l, address := &Ledger{Write: 3, Read: 1}, serve(t, b)
+	r := run(t, prove.Config{Target: address, KeepAlive: 3, Fresh: 2, Requests: l.Requests, MaxRequests: n})
+	return l, address, r
 }
 
-func audited(t *testing.T, g *Generator) Audit {
+func audited(t *testing.T, l *Ledger, address string) Audit {
 	t.Helper()
-	a, err := g.Audit(t.Context())
+	a, err := l.Audit(t.Context(), address)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -92,15 +97,11 @@ func audited(t *testing.T, g *Generator) Audit {
 
 func TestAuditOfAGoodLedger(t *testing.T) {
 	b := &book{entries: []entry{{1, "of another load", 1}}}
-	g := writing(t, b, 200)
-	if _, err := g.Audit(t.Context()); err == nil || !strings.Contains(err.Error(), "before Run had returned") {
-		t.Errorf("an audit of what has not ended: %v", err)
-	}
-	r := run(t, g)
+	l, address, r := writing(t, b, 200)
 	if r.OK != 200 || r.Kinds[Read].OK == 0 {
 		t.Errorf("%s", r)
 	}
-	a := audited(t, g)
+	a := audited(t, l, address)
 	if !a.Good() || a.Answered != r.Kinds[Write].OK || a.Answered != uint64(len(b.entries)-1) || a.Longest == 0 || a.Longest > r.Latency.Max || a.Faults != nil {
 		t.Errorf("%s", a)
 	}
@@ -162,9 +163,8 @@ func TestAuditFinds(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			b := &book{}
 			b.insert = c.insert(b)
-			g := writing(t, b, 1)
-			run(t, g)
-			a := audited(t, g)
+			l, address, _ := writing(t, b, 1)
+			a := audited(t, l, address)
 			if a.Good() != c.good || !strings.Contains(strings.Join(a.Faults, "\n"), c.fault) || (len(a.Faults) == 0) != c.good {
 				t.Errorf("good: %t, %s", a.Good(), a)
 			}
@@ -183,27 +183,30 @@ func TestAuditOfWhatNobodySent(t *testing.T) {
 	if a.Unsent != 2 || a.Invented != 2 || a.Good() || len(a.Faults) != 1 {
 		t.Errorf("%s", a)
 	}
-	if got := fateOf(result{err: fmt.Errorf("dial: %w", syscall.ECONNREFUSED), outcome: Lost}); got != unsent {
+	if got := fateOf(prove.Result{Err: fmt.Errorf("dial: %w", syscall.ECONNREFUSED), Outcome: prove.Lost}); got != unsent {
 		t.Errorf("a refused connection: %d", got)
 	}
 }
 
 // A list that can't be read, or can't be true, is an error and no good audit.
 func TestAuditReadsTheListOnce(t *testing.T) {
-	for want, list := range map[string]string{
-		"status 503":              "HTTP/1.1 503 No\r\nContent-Length: 0\r\n\r\n",
-		"not a list of entries":   "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}",
-		"row 1 comes after row 1": "HTTP/1.1 200 OK\r\nContent-Length: 51\r\n\r\n" + `{"entries":[{"row":1,"id":"1"},{"row":1,"id":"1"}]}`,
-		"unexpected EOF":          "HTTP/1.1 200 OK\r\nContent-Length: 20\r\n\r\n{}",
+	for want, answer := range map[string]struct {
+		status, length int
+		body           string
+	}{
+		"status 503":              {503, 0, ""},
+		"not a list of entries":   {200, 2, "{}"},
+		"row 1 comes after row 1": {200, 51, `{"entries":[{"row":1,"id":"1"},{"row":1,"id":"1"}]}`},
+		"unexpected EOF":          {200, 20, "{}"},
 	} {
 		asked := 0
-		g := generator(t, Config{KeepAlive: 1, Target: serveWire(t, func(w *wire, _ int) {
+		address := serve(t, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 			asked++
-			w.request()
-			w.say("%s", list)
-		})})
-		g.ledger.end(time.Now())
-		if _, err := g.Audit(t.Context()); err == nil || !strings.Contains(err.Error(), want) || asked != 1 {
+			w.Header().Set("Content-Length", strconv.Itoa(answer.length))
+			w.WriteHeader(answer.status)
+			fmt.Fprint(w, answer.body)
+		}))
+		if _, err := (&Ledger{}).Audit(t.Context(), address); err == nil || !strings.Contains(err.Error(), want) || asked != 1 {
 			t.Errorf("%v after %d requests, want %q after 1", err, asked, want)
 		}
 	}
@@ -211,19 +214,15 @@ func TestAuditReadsTheListOnce(t *testing.T) {
 
 func TestReadOfSomethingElseIsWrong(t *testing.T) {
 	b := &book{pageSize: 1}
-	g := writing(t, b, 1)
-	c := g.clients(nil)[0]
-	defer c.dropConn()
-	written := entry{Row: 1, ID: "a", Amount: 5}
+	address := serve(t, b)
 	for want, there := range map[string][]entry{"no entry": nil, "Amount:6": {{1, "a", 6}}, "Row:2": {{2, "a", 5}}} {
 		b.entries = there
-		c.wrote = &written
-		r := c.next()
-		for r.kind != Read {
-			r = c.next()
-		}
-		if res := c.do(t.Context(), r); res.outcome != Wrong || !strings.Contains(res.err.Error(), want) {
-			t.Errorf("%+v, want %q", res, want)
+		r := run(t, prove.Config{Target: address, KeepAlive: 1, MaxRequests: 1, Requests: one(func(c prove.Client, id string) *prove.Request {
+			s := scribe{Ledger: &Ledger{Read: 1}, Client: c, wrote: &entry{Row: 1, ID: "a", Amount: 5}}
+			return s.next(id)
+		})})
+		if r.Wrong != 1 || !strings.Contains(r.Failures[0].Error, want) {
+			t.Errorf("%s, want %q", r, want)
 		}
 	}
 }
@@ -232,8 +231,13 @@ func TestWrongAnswersToWrites(t *testing.T) {
 	for want, said := range map[string]map[string]any{
 		`wrote "b"`:  {"id": "b", "row": 1},
 		"into row 0": {"id": "", "row": 0},
+		"status 200": nil,
 	} {
 		b := &book{insert: func(w http.ResponseWriter, e entry) bool {
+			if said == nil {
+				w.WriteHeader(http.StatusOK)
+				return true
+			}
 			said["release"], said["load_id"] = "r1", e.ID
 			if said["id"] == "" {
 				said["id"] = e.ID
@@ -242,20 +246,10 @@ func TestWrongAnswersToWrites(t *testing.T) {
 			writeJSON(w, said)
 			return true
 		}}
-		r := run(t, writing(t, b, 1))
-		if r.Wrong != 1 || !strings.Contains(r.Failures[0].Error, want) {
+		_, _, r := writing(t, b, 1)
+		if r.Wrong != 1 || !strings.Contains(r.Failures[0].String(), want) {
 			t.Errorf("%s, want %q", r, want)
 		}
-	}
-	// Not the status of an insert.
-	b := &book{insert: func(w http.ResponseWriter, e entry) bool { return false }}
-	g := writing(t, b, 1)
-	c := g.clients(nil)[0]
-	defer c.dropConn()
-	r := c.next()
-	r.status = http.StatusOK
-	if res := c.do(t.Context(), r); res.outcome != Wrong || res.cause != "status 201" {
-		t.Errorf("%+v", res)
 	}
 }
 
@@ -278,7 +272,11 @@ func TestAuditOfTheLedger(t *testing.T) {
 	}
 	host, port, _ := net.SplitHostPort(ln.Addr().String())
 	ln.Close()
-	g := generator(t, Config{Target: net.JoinHostPort(host, port), KeepAlive: 3, Fresh: 2, Mix: Mix{Write: 3, Read: 1}})
+	l := &Ledger{Write: 3, Read: 1}
+	g, err := prove.New(prove.Config{Target: net.JoinHostPort(host, port), Marked: true, KeepAlive: 3, Fresh: 2, Requests: l.Requests})
+	if err != nil {
+		t.Fatal(err)
+	}
 	ctx, end := context.WithCancel(t.Context())
 	defer end()
 	done := make(chan error, 1)
@@ -304,15 +302,14 @@ func TestAuditOfTheLedger(t *testing.T) {
 	if err := <-done; err != nil {
 		t.Fatal(err)
 	}
-	r, a := g.Report(), audited(t, g)
-	checkSums(t, r)
+	r, a := g.Report(), audited(t, l, net.JoinHostPort(host, port))
 	if !a.Good() || r.Wrong > 0 || r.Kinds[Read].OK == 0 || a.Answered != r.Kinds[Write].OK {
 		t.Errorf("%s\n%s", r, a)
 	}
 }
 
 // waitForAnswers returns after n more good answers.
-func waitForAnswers(t *testing.T, g *Generator, n uint64) {
+func waitForAnswers(t *testing.T, g *prove.Generator, n uint64) {
 	t.Helper()
 	began := time.Now()
 	for want := g.Report().OK + n; g.Report().OK < want; {

@@ -1,211 +1,174 @@
 package load
 
 import (
-	"log/slog"
+	"bytes"
+	"encoding/json"
+	"errors"
+	"io"
+	"net/http"
 	"sync"
-	"sync/atomic"
+	"syscall"
 	"time"
+
+	"github.com/segue-deploy/segue/internal/prove"
 )
+
+// The kinds of requests to examples/ledger.
+const (
+	// Write is POST /entries with the request's id and an amount, an insert: the
+	// answer is 201 with the id and a row number.
+	Write prove.Kind = "write"
+	// Read is GET /entries/ID of the last entry that the client has written: the
+	// answer has it as it was written. Before there is one, a Write takes its
+	// place.
+	Read prove.Kind = "read"
+)
+
+// Ledger writes entries to examples/ledger and reads them, and keeps what the clients
+// were told: [Ledger.Audit] holds that against the service's own list when the load is
+// over. Each write takes some 200 bytes. It is good for one load.
+type Ledger struct {
+	// Write and Read are the weights of the kinds.
+	Write, Read int
+
+	writes writes
+}
+
+// Requests is a [prove.Source].
+func (l *Ledger) Requests(c prove.Client) func(id string) *prove.Request {
+	s := scribe{Ledger: l, Client: c}
+	return s.next
+}
+
+// scribe is a client of the ledger.
+type scribe struct {
+	*Ledger
+	prove.Client
+	wrote *entry // the last one that was answered; nil is none
+}
+
+// next makes the next request.
+func (s *scribe) next(id string) *prove.Request {
+	if s.wrote == nil || s.Random.IntN(s.Ledger.Write+s.Ledger.Read) < s.Ledger.Write {
+		return s.write(id)
+	}
+	e := *s.wrote
+	r := request(Read, http.MethodGet, "/entries/"+e.ID, "")
+	r.Check = func(resp *http.Response) error { return checkRead(resp, id, e) }
+	return r
+}
+
+// entry is one of examples/ledger.
+type entry struct {
+	Row    int64  `json:"row,omitempty"` // from 1; 0 is not known
+	ID     string `json:"id"`
+	Amount int64  `json:"amount"`
+}
+
+// fate is what a client knows of its write.
+type fate int
 
 const (
-	// tick is how finely the ledger keeps when requests were started.
-	tick = 100 * time.Millisecond
-	// maxReleases bounds how many releases are told apart, should a service
-	// name a new one with each answer; the rest is otherReleases.
-	maxReleases   = 100
-	otherReleases = "(other)"
+	// unanswered: there was no whole answer; it may have been written or not.
+	unanswered fate = iota
+	// answered: a whole answer with a 2xx; it has been written.
+	answered
+	// refused: a whole answer with another status; if the service gave it, the
+	// entry has not been written.
+	refused
+	// repeated: the service says that it has the entry already. As no client
+	// sends one twice, somebody else did.
+	repeated
+	// unsent: there was no connection; it can't have been written.
+	unsent
 )
 
-// ledger counts.
-type ledger struct {
-	maxRequests uint64
-	maxFailures int
-	log         *slog.Logger
-
-	connections, idleClosed, idleReset atomic.Uint64
-
-	mu        sync.Mutex
-	started   time.Time
-	finished  time.Time // zero while the load runs
-	sentCount uint64
-	total     Counts
-	kinds     map[Kind]*Counts
-	releases  map[string]*ReleaseReport
-	moves     map[Move]uint64
-	causes    map[string]uint64
-	latency   latencies
-	slowest   Slowest
-	failures  []Failure
-	spans     map[moment]*span
+// write is an entry that a client tried to write.
+type write struct {
+	entry
+	fate fate
+	took time.Duration
 }
 
-// moment is a tick of the load in which a release answered.
-type moment struct {
-	tick    int64
-	release string
+// writes keeps all of them.
+type writes struct {
+	mu  sync.Mutex
+	all []write
 }
 
-// span is when the requests of one moment were started, since the load's own
-// start.
-type span struct {
-	count       uint64
-	first, last time.Duration
+func (w *writes) add(one write) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.all = append(w.all, one)
 }
 
-func newLedger(maxRequests uint64, maxFailures int, log *slog.Logger) *ledger {
-	return &ledger{
-		maxRequests: maxRequests,
-		maxFailures: maxFailures,
-		log:         log,
-		kinds:       map[Kind]*Counts{},
-		releases:    map[string]*ReleaseReport{},
-		moves:       map[Move]uint64{},
-		causes:      map[string]uint64{},
-		spans:       map[moment]*span{},
+func (s *scribe) write(id string) *prove.Request {
+	e := &entry{ID: id, Amount: s.Random.Int64N(1 << 40)}
+	body, err := json.Marshal(e)
+	if err != nil {
+		panic(err) // a string and a number always marshal
 	}
+	r := request(Write, http.MethodPost, "/entries", "")
+	r.HTTP.Header.Set("Content-Type", "application/json")
+	r.HTTP.Body = io.NopCloser(bytes.NewReader(body))
+	r.HTTP.ContentLength = int64(len(body))
+	r.Status = http.StatusCreated
+	r.Check = func(resp *http.Response) error { return checkWrite(resp, e) }
+	r.Ended = func(res prove.Result) { s.written(e, res) }
+	return r
 }
 
-func (l *ledger) begin(now time.Time) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.started = now
-}
-
-func (l *ledger) end(now time.Time) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.finished = now
-}
-
-// over says that the load has ended.
-func (l *ledger) over() bool {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return !l.finished.IsZero()
-}
-
-// sent counts a request that is about to be sent, or returns false when there
-// have been enough.
-func (l *ledger) sent() bool {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if l.maxRequests > 0 && l.sentCount >= l.maxRequests {
-		return false
+// checkWrite keeps the row that the answer names.
+func checkWrite(resp *http.Response, e *entry) error {
+	s, err := readJSON(resp, e.ID)
+	if err != nil {
+		return err
 	}
-	l.sentCount++
-	return true
+	if s.ID != e.ID {
+		return prove.Mismatchf("the service wrote %q", s.ID)
+	}
+	if s.Row < 1 {
+		return prove.Mismatchf("the service wrote into row %d", s.Row)
+	}
+	e.Row = s.Row
+	return nil
 }
 
-// unsent takes back a sent whose request never left the client.
-func (l *ledger) unsent() {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.sentCount--
+// checkRead checks an answer that must have the entry e.
+func checkRead(resp *http.Response, id string, e entry) error {
+	s, err := readJSON(resp, id)
+	if err != nil {
+		return err
+	}
+	if s.Entry == nil {
+		return prove.Mismatchf("the answer has no entry")
+	}
+	if *s.Entry != e {
+		return prove.Mismatchf("the entry is %+v, but %+v was written", *s.Entry, e)
+	}
+	return nil
 }
 
-// ended counts how a request ended.
-func (l *ledger) ended(r result) {
-	if failure, kept := l.count(r); kept {
-		l.log.Warn("a request failed", "outcome", failure.Outcome, "cause", failure.Cause, "err", failure.Error,
-			"id", failure.ID, "kind", failure.Kind, "release", failure.Release, "status", failure.Status,
-			"started", failure.At, "took", failure.Took, "local_port", failure.LocalPort, "reused", failure.Reused)
+// written keeps what became of a write.
+func (s *scribe) written(e *entry, r prove.Result) {
+	w := write{entry: *e, fate: fateOf(r), took: r.Took}
+	s.writes.add(w)
+	if r.Outcome == prove.OK {
+		s.wrote = &w.entry
 	}
 }
 
-// moved counts a client that was answered by another release than before.
-func (l *ledger) moved(from, to string) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.moves[Move{From: l.release(from).ID, To: l.release(to).ID}]++
-}
-
-func (l *ledger) count(r result) (failure Failure, kept bool) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.total.add(r.outcome)
-	if l.kinds[r.kind] == nil {
-		l.kinds[r.kind] = &Counts{}
-	}
-	l.kinds[r.kind].add(r.outcome)
-	release := l.release(r.release)
-	release.Counts.add(r.outcome)
-	if r.whole {
-		release.Answered[r.status/100]++
-	}
-	if r.release != "" {
-		l.spanOf(release.ID, r.started)
-	}
-	if r.whole && r.kind != Slow {
-		l.latency.add(r.took)
-		if r.took > l.slowest.Took {
-			l.slowest = Slowest{At: r.started, ID: r.id, Kind: r.kind, Release: release.ID, Took: r.took}
-		}
-	}
-	if r.outcome == OK {
-		return Failure{}, false
-	}
-	l.causes[r.cause]++
-	if len(l.failures) == l.maxFailures {
-		return Failure{}, false
-	}
-	failure = Failure{
-		At: r.started, ID: r.id, Kind: r.kind, Outcome: r.outcome, Cause: r.cause, Error: r.err.Error(),
-		Release: release.ID, Status: r.status, Took: r.took, LocalPort: r.localPort, Reused: r.reused,
-	}
-	l.failures = append(l.failures, failure)
-	return failure, true
-}
-
-func (l *ledger) release(id string) *ReleaseReport {
-	if r := l.releases[id]; r != nil {
-		return r
-	}
-	if len(l.releases) >= maxReleases {
-		id = otherReleases
-	}
-	if l.releases[id] == nil {
-		l.releases[id] = &ReleaseReport{ID: id}
-	}
-	return l.releases[id]
-}
-
-func (l *ledger) spanOf(release string, started time.Time) {
-	at := started.Sub(l.started)
-	m := moment{int64(at / tick), release}
-	s := l.spans[m]
-	if s == nil {
-		s = &span{first: at, last: at}
-		l.spans[m] = s
-	}
-	s.count++
-	s.first, s.last = min(s.first, at), max(s.last, at)
-}
-
-func (l *ledger) between(from, to time.Time) map[string]uint64 {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	after, before := from.Sub(l.started), time.Duration(1<<63-1)
-	if !to.IsZero() {
-		before = to.Sub(l.started)
-	}
-	found := map[string]uint64{}
-	for m, s := range l.spans {
-		if n := s.within(after, before); n > 0 {
-			found[m.release] += n
-		}
-	}
-	return found
-}
-
-// within is how many requests of the span were surely started after the one and
-// before the other; at least 1 when there may have been one.
-func (s *span) within(after, before time.Duration) uint64 {
+func fateOf(r prove.Result) fate {
 	switch {
-	case s.last <= after || s.first >= before:
-		return 0
-	case s.first > after && s.last < before:
-		return s.count
+	case r.Whole && r.Status/100 == 2:
+		return answered
+	case r.Whole && r.Status == http.StatusConflict:
+		return repeated
+	case r.Whole:
+		return refused
+	case errors.Is(r.Err, syscall.ECONNREFUSED):
+		return unsent
 	default:
-		return 1
+		return unanswered
 	}
 }

@@ -1,267 +1,40 @@
-// Package load is the independent witness of the end-to-end tests: a load client
-// that drives a service through the proxy and counts every request on its own
-// side. It shares no code with what it watches, and knows of it only that the
-// service marks its answers as examples/demo does.
-//
-// A [Generator] runs clients, each of which asks one request after another on a
-// connection of its own: keep-alive clients on one for as long as it lasts, fresh
-// clients on a new one each time, slow clients for answers that take seconds. The
-// main loop is client.run; one request is client.do. Every request has an id in
-// X-Load-Id and ends in exactly one [Outcome]; where and why is [Failure].
-//
-// # What counts as lost
-//
-// The client writes requests to the bare connection and sends none a second time,
-// where a browser or [net/http.Transport] would try again unseen. The rule:
-//
-//   - A connection is given up without loss when the server announced it
-//     (Connection: close, or HTTP/1.0) with the answer before, or when, before a
-//     request's first byte is written, the server is seen to have closed it
-//     cleanly. The request goes on a new connection; [Report.IdleClosed] counts
-//     the second case.
-//   - The same with a reset in place of a clean close is counted in
-//     [Report.IdleReset]; it cost no request, but it is not good manners.
-//   - From the first byte on, a request that gets no whole answer is lost, whatever
-//     the reason: also one on a reused connection that gets no byte back because
-//     the server closed it at that very moment without having announced it. RFC
-//     9112 section 9.3.1 would let a client send a GET again; here that is lost,
-//     because the client of a POST would be stuck.
-//   - A connection that can't be made is a lost request. So is an error (4xx, 5xx)
-//     that doesn't come from the service, which is told by the X-Release that the
-//     service puts on every answer of its own.
-//
-// A client that lost a request pauses for 10 ms, so that an outage is not counted
-// as many times as a connection can be refused.
-//
-// # Writes
-//
-// Clients may also write entries to examples/ledger. The generator keeps what they
-// were told, and [Generator.Audit] holds that against the service's own list when
-// the load is over.
-//
-// # Memory
-//
-// It is bounded however many requests there are: counters, one histogram, the
-// first [Config.KeepFailures] failures, and for [Generator.Between] about 100
-// bytes per release for each tenth of a second in which it answered, which is 4 MB
-// for an hour of one release. Each write takes some 200 bytes more.
+// Package load is what the load client asks the example services for, and how it
+// checks their answers: [Demo] is for examples/demo, [Ledger] for examples/ledger. The
+// client itself, and the count, is internal/prove.
 package load
 
 import (
-	"context"
-	"crypto/rand"
-	"encoding/hex"
-	"errors"
-	"fmt"
-	"log/slog"
+	"cmp"
+	"encoding/json"
+	"io"
 	mathrand "math/rand/v2"
-	"net"
 	"net/http"
-	"sync"
-	"sync/atomic"
 	"time"
+
+	"github.com/segue-deploy/segue/internal/prove"
 )
 
-// Config says what to load, and how.
-type Config struct {
-	// Target is the proxy's "host:port"; Host the requests' Host header, empty
-	// for Target.
-	Target string
-	Host   string
-
-	// KeepAlive, Fresh and Slow are how many clients of each sort run. Slow ones
-	// ask for /slow only, every other one on fresh connections.
-	KeepAlive, Fresh, Slow int
-	// Mix is what keep-alive and fresh clients ask for. Default {Get: 6, Echo:
-	// 3, Bytes: 1}.
-	Mix Mix
-	// SlowFor is how long a slow answer takes at most; it is at least half of
-	// that. Default 5 s.
+// Demo asks examples/demo.
+type Demo struct {
+	// Get, Echo and Bytes are the weights of the kinds: {Get: 3, Echo: 1} is one
+	// POST in four. Default {Get: 6, Echo: 3, Bytes: 1}.
+	Get, Echo, Bytes int
+	// SlowFor is how long a slow answer takes at most; it is at least half of that.
+	// Default 5 s.
 	SlowFor time.Duration
-
-	// Header is added to every request. Cookies has each client keep the cookies
-	// that it is given and send them back, as a browser does.
-	Header  http.Header
-	Cookies bool
-
-	// Rate is how many requests per second the keep-alive and fresh clients
-	// start at most, together and evenly; time in which none could be started is
-	// not made up for. 0 is as many as are answered.
-	Rate float64
-	// MaxRequests ends the load after so many; 0 is no limit.
-	MaxRequests uint64
-
-	// Timeout is how long a request may take, from its connection to the end of
-	// its answer, and, for a slow one, longer than its answer takes. Default
-	// 30 s.
-	Timeout time.Duration
-	// Finish is how long the requests in flight may take when the load ends;
-	// those that are not answered by then are lost. Default 30 s.
-	Finish time.Duration
-
-	// KeepFailures is how many failures the report shows in full. Default 20.
-	KeepFailures int
-	// Seed makes the choice of requests the same in each run. Their ids differ.
+	// Seed is of the bodies.
 	Seed uint64
-	// Logger gets each failure that the report shows, when it happens; nil logs
-	// nothing.
-	Logger *slog.Logger
 }
 
-// Mix is the weights of the kinds of requests: {Get: 3, Echo: 1} is one POST in
-// four. Write and Read are for examples/ledger, the others for examples/demo.
-type Mix struct {
-	Get, Echo, Bytes, Write, Read int
-}
-
-// Generator makes the load. It is good for one run.
-type Generator struct {
-	cfg     Config
-	id      string // begins the id of every request
-	bodies  []byte // random bytes; a body is a slice of them
-	pacer   pacer
-	ledger  *ledger
-	writes  writes
-	started atomic.Bool
-}
-
-// New checks the configuration and fills in its defaults.
-func New(cfg Config) (*Generator, error) {
-	if _, _, err := net.SplitHostPort(cfg.Target); err != nil {
-		return nil, fmt.Errorf("load: target %q is not host:port: %w", cfg.Target, err)
+// Requests is a [prove.Source] of one kind after another, and of nothing but slow
+// answers for slow clients.
+func (d Demo) Requests(c prove.Client) func(id string) *prove.Request {
+	if d.Get+d.Echo+d.Bytes == 0 {
+		d.Get, d.Echo, d.Bytes = 6, 3, 1
 	}
-	if cfg.KeepAlive < 0 || cfg.Fresh < 0 || cfg.Slow < 0 || cfg.KeepAlive+cfg.Fresh+cfg.Slow == 0 {
-		return nil, fmt.Errorf("load: %d keep-alive, %d fresh and %d slow clients: none may be negative, and there must be one",
-			cfg.KeepAlive, cfg.Fresh, cfg.Slow)
-	}
-	orDefault(&cfg.Mix, Mix{Get: 6, Echo: 3, Bytes: 1})
-	if m := cfg.Mix; m.Get < 0 || m.Echo < 0 || m.Bytes < 0 || m.Write < 0 || m.Read < 0 {
-		return nil, fmt.Errorf("load: the mix %+v has a negative weight", m)
-	}
-	if cfg.Rate < 0 || cfg.Timeout < 0 || cfg.Finish < 0 || cfg.SlowFor < 0 || cfg.KeepFailures < 0 {
-		return nil, errors.New("load: Rate, Timeout, Finish, SlowFor and KeepFailures may not be negative")
-	}
-	if cfg.Host == "" {
-		cfg.Host = cfg.Target
-	}
-	orDefault(&cfg.SlowFor, 5*time.Second)
-	orDefault(&cfg.Timeout, 30*time.Second)
-	orDefault(&cfg.Finish, 30*time.Second)
-	orDefault(&cfg.KeepFailures, 20)
-	if cfg.Logger == nil {
-		cfg.Logger = slog.New(slog.DiscardHandler)
-	}
-	return &Generator{
-		cfg:    cfg,
-		id:     randomID(),
-		bodies: randomBytes(cfg.Seed, 2*maxBody),
-		pacer:  newPacer(cfg.Rate),
-		ledger: newLedger(cfg.MaxRequests, cfg.KeepFailures, cfg.Logger),
-	}, nil
-}
-
-// Run makes the load until ctx ends or Config.MaxRequests are sent, then waits for
-// the requests in flight, at most Config.Finish. That requests were lost is no
-// error of it, but stands in the report; an error means that the client itself
-// couldn't go on, for want of ports or descriptors, so that the report is of no
-// use.
-func (g *Generator) Run(ctx context.Context) error {
-	if g.started.Swap(true) {
-		return errors.New("load: Run was called twice; make a new Generator")
-	}
-	sending, stop := context.WithCancelCause(ctx)
-	defer stop(nil)
-	cutting, cut := context.WithCancel(context.WithoutCancel(ctx))
-	defer cut()
-
-	g.ledger.begin(time.Now())
-	var clients sync.WaitGroup
-	for _, c := range g.clients(stop) {
-		clients.Go(func() { c.run(sending, cutting) })
-	}
-	finished := make(chan struct{})
-	go func() {
-		clients.Wait()
-		close(finished)
-	}()
-
-	select {
-	case <-finished:
-	case <-sending.Done():
-		deadline := time.NewTimer(g.cfg.Finish)
-		defer deadline.Stop()
-		select {
-		case <-finished:
-		case <-deadline.C:
-			cut()
-			<-finished
-		}
-	}
-	g.ledger.end(time.Now())
-	if own, is := errors.AsType[*ownFault](context.Cause(sending)); is {
-		return own
-	}
-	return nil
-}
-
-// Report says what has been counted until now. It may be called at any time,
-// also while Run runs.
-func (g *Generator) Report() Report { return g.ledger.report(time.Now()) }
-
-// After says which releases answered requests that were started after t, and how
-// many: see [Generator.Between].
-func (g *Generator) After(t time.Time) map[string]uint64 {
-	return g.Between(t, time.Time{})
-}
-
-// Between says which releases answered requests that were started after from and
-// before to (the zero time is no end), and how many, as far as they have been
-// answered by now. A request is started when its first byte is written: one that
-// was started after the proxy had acknowledged a shift may not be answered by the
-// old release, however long it takes.
-//
-// A release that only began an answer, which then broke off, counts. It is named
-// if and only if there was such a request; the number is exact but for those
-// started in the same tenth of a second as from or to, where it is a lower bound.
-// A from and a to less than 200 ms apart may name a release that answered only
-// before and after.
-func (g *Generator) Between(from, to time.Time) map[string]uint64 {
-	return g.ledger.between(from, to)
-}
-
-func (g *Generator) clients(stop context.CancelCauseFunc) []*client {
-	var all []*client
-	add := func(n int, slow bool, fresh func(i int) bool) {
-		for i := range n {
-			number := len(all) + 1
-			all = append(all, &client{
-				Generator: g,
-				number:    number,
-				random:    mathrand.New(mathrand.NewPCG(g.cfg.Seed, uint64(number))),
-				cookies:   map[string]string{},
-				slow:      slow,
-				fresh:     fresh(i),
-				fail:      stop,
-			})
-		}
-	}
-	add(g.cfg.KeepAlive, false, func(int) bool { return false })
-	add(g.cfg.Fresh, false, func(int) bool { return true })
-	add(g.cfg.Slow, true, func(i int) bool { return i%2 == 1 })
-	return all
-}
-
-func orDefault[T comparable](v *T, d T) {
-	var zero T
-	if *v == zero {
-		*v = d
-	}
-}
-
-func randomID() string {
-	b := make([]byte, 4)
-	_, _ = rand.Read(b) // never fails since Go 1.24
-	return hex.EncodeToString(b)
+	d.SlowFor = cmp.Or(d.SlowFor, 5*time.Second)
+	v := visitor{Demo: d, Client: c, bodies: randomBytes(d.Seed, 2*maxBody)}
+	return v.next
 }
 
 func randomBytes(seed uint64, n int) []byte {
@@ -272,4 +45,35 @@ func randomBytes(seed uint64, n int) []byte {
 	b := make([]byte, n)
 	_, _ = mathrand.NewChaCha8(key).Read(b) // never fails
 	return b
+}
+
+// said is what a service's JSON says.
+type said struct {
+	Release string `json:"release"`
+	LoadID  string `json:"load_id"`
+	Length  *int64 `json:"length"`
+	SHA256  string `json:"sha256"`
+	// Of examples/ledger.
+	ID    string `json:"id"`
+	Row   int64  `json:"row"`
+	Entry *entry `json:"entry"`
+}
+
+// readJSON reads the body as JSON that must name the id and the release of the header.
+func readJSON(resp *http.Response, id string) (said, error) {
+	var s said
+	body, err := io.ReadAll(io.LimitReader(resp.Body, 1<<20))
+	if err != nil {
+		return s, err
+	}
+	if err := json.Unmarshal(body, &s); err != nil {
+		return s, prove.Mismatchf("the body is not the JSON it should be: %v", err)
+	}
+	if s.LoadID != id {
+		return s, prove.Mismatchf("the body answers %q", s.LoadID)
+	}
+	if h := resp.Header.Get(prove.HeaderRelease); s.Release != h {
+		return s, prove.Mismatchf("the body is of %q, the header of %q", s.Release, h)
+	}
+	return s, nil
 }

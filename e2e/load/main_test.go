@@ -1,21 +1,18 @@
 package load
 
 import (
-	"bufio"
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
 	"encoding/json"
 	"fmt"
-	"io"
-	"net"
+	"math/rand/v2"
 	"net/http"
 	"net/http/httptest"
-	"strconv"
 	"testing"
 	"time"
 
 	"go.uber.org/goleak"
+
+	"github.com/segue-deploy/segue/internal/prove"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -23,98 +20,35 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 // safetyNet ends a test that hangs.
 const safetyNet = time.Minute
 
-// generator makes one, with defaults that suit a test.
-func generator(t *testing.T, cfg Config) *Generator {
-	t.Helper()
-	orDefault(&cfg.Timeout, safetyNet)
-	g, err := New(cfg)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return g
-}
-
-// run runs the load to its end; the report must add up.
-func run(t *testing.T, g *Generator) Report {
+// run runs a load of marked answers to its end.
+func run(t *testing.T, cfg prove.Config) prove.Report {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), safetyNet)
 	defer cancel()
+	return runUntil(ctx, t, cfg)
+}
+
+func runUntil(ctx context.Context, t *testing.T, cfg prove.Config) prove.Report {
+	t.Helper()
+	cfg.Marked, cfg.Timeout = true, safetyNet
+	g, err := prove.New(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
 	if err := g.Run(ctx); err != nil {
 		t.Fatal(err)
 	}
-	if ctx.Err() != nil {
-		t.Error("the load didn't end by itself")
-	}
-	r := g.Report()
-	checkSums(t, r)
-	if r.InFlight != 0 {
-		t.Errorf("%d requests in flight after the end", r.InFlight)
-	}
-	if t.Failed() {
-		t.Log(r)
-	}
-	return r
+	return g.Report()
 }
 
-// checkSums checks that every request is counted once.
-func checkSums(t *testing.T, r Report) {
-	t.Helper()
-	var kinds, releases, causes uint64
-	for _, c := range r.Kinds {
-		kinds += c.Ended()
-	}
-	for _, c := range r.Releases {
-		releases += c.Ended()
-	}
-	for _, n := range r.Causes {
-		causes += n
-	}
-	if r.Sent != r.Ended()+r.InFlight || kinds != r.Ended() || releases != r.Ended() || causes != r.Ended()-r.OK {
-		t.Errorf("the counts don't add up: %d by kind, %d by release, %d causes, %+v", kinds, releases, causes, r)
+// one is a client that asks for requests of the test.
+func one(request func(c prove.Client, id string) *prove.Request) prove.Source {
+	return func(c prove.Client) func(string) *prove.Request {
+		return func(id string) *prove.Request { return request(c, id) }
 	}
 }
 
-// service answers as examples/demo does, written once more from its contract.
-func service(release string) http.Handler {
-	mux := http.NewServeMux()
-	mux.HandleFunc("GET /{$}", func(w http.ResponseWriter, r *http.Request) {
-		writeJSON(w, map[string]any{"release": release, "load_id": r.Header.Get("X-Load-Id")})
-	})
-	mux.HandleFunc("POST /echo", func(w http.ResponseWriter, r *http.Request) {
-		h := sha256.New()
-		n, err := io.Copy(h, r.Body)
-		if err != nil {
-			http.Error(w, "broken body", http.StatusBadRequest)
-			return
-		}
-		writeJSON(w, map[string]any{"release": release, "load_id": r.Header.Get("X-Load-Id"), "length": n, "sha256": hex.EncodeToString(h.Sum(nil))})
-	})
-	mux.HandleFunc("GET /bytes", func(w http.ResponseWriter, r *http.Request) {
-		n, _ := strconv.Atoi(r.URL.Query().Get("n"))
-		b := make([]byte, n)
-		for i := range b {
-			b[i] = byte(i % 251)
-		}
-		_, _ = w.Write(b)
-	})
-	mux.HandleFunc("GET /slow", func(w http.ResponseWriter, r *http.Request) {
-		d, _ := time.ParseDuration(r.URL.Query().Get("d"))
-		for n := range int(d / (100 * time.Millisecond)) {
-			fmt.Fprintf(w, "%d %s %s\n", n+1, release, r.Header.Get("X-Load-Id"))
-		}
-		fmt.Fprintln(w, "end")
-	})
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		w.Header().Set("X-Release", release)
-		w.Header().Set("X-Load-Id", r.Header.Get("X-Load-Id"))
-		mux.ServeHTTP(w, r)
-	})
-}
-
-func writeJSON(w http.ResponseWriter, v any) {
-	w.Header().Set("Content-Type", "application/json")
-	_ = json.NewEncoder(w).Encode(v)
-}
+func client() prove.Client { return prove.Client{Number: 1, Random: rand.New(rand.NewPCG(1, 1))} }
 
 func serve(t *testing.T, h http.Handler) string {
 	t.Helper()
@@ -123,69 +57,24 @@ func serve(t *testing.T, h http.Handler) string {
 	return s.Listener.Addr().String()
 }
 
-// wire is a server's side of a connection, for servers that net/http is too
-// polite to be.
-type wire struct {
-	*net.TCPConn
-	in *bufio.Reader
-	t  *testing.T
-}
-
-// request reads the next request and its body, or returns nil when the client has
-// gone.
-func (w *wire) request() *http.Request {
-	r, err := http.ReadRequest(w.in)
-	if err != nil {
-		return nil
-	}
-	if _, err := io.Copy(io.Discard, r.Body); err != nil {
-		return nil
-	}
-	return r
-}
-
-func (w *wire) say(format string, a ...any) {
-	if _, err := fmt.Fprintf(w, format, a...); err != nil {
-		w.t.Logf("server: %v", err)
-	}
-}
-
-// answer is a right answer to a GET of the request of that id, with more header
-// lines.
-func answer(id, header string) string {
-	body := fmt.Sprintf(`{"release":"r1","load_id":%q}`, id)
-	return fmt.Sprintf("HTTP/1.1 200 OK\r\nX-Release: r1\r\nX-Load-Id: %s\r\nContent-Type: application/json\r\nContent-Length: %d\r\n%s\r\n%s",
-		id, len(body), header, body)
-}
-
-// reset ends the connection with RST.
-func (w *wire) reset() {
-	_ = w.SetLinger(0)
-	_ = w.Close()
-}
-
-// serveWire serves each connection by handle, which gets its number from 1.
-func serveWire(t *testing.T, handle func(w *wire, number int)) string {
-	t.Helper()
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		for number := 1; ; number++ {
-			c, err := ln.Accept()
-			if err != nil {
-				return
-			}
-			handle(&wire{TCPConn: c.(*net.TCPConn), in: bufio.NewReader(c), t: t}, number)
-			c.Close()
-		}
-	}()
-	t.Cleanup(func() {
-		ln.Close()
-		<-done
+// marked has a handler's answers marked.
+func marked(h func(w http.ResponseWriter, r *http.Request, id string)) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		id := r.Header.Get("X-Load-Id")
+		w.Header().Set("X-Release", "r1")
+		w.Header().Set("X-Load-Id", id)
+		h(w, r, id)
 	})
-	return ln.Addr().String()
+}
+
+// text answers with a text.
+func text(f func(id string) string) http.Handler {
+	return marked(func(w http.ResponseWriter, _ *http.Request, id string) { fmt.Fprint(w, f(id)) })
+}
+
+func constant(s string) http.Handler { return text(func(string) string { return s }) }
+
+func writeJSON(w http.ResponseWriter, v any) {
+	w.Header().Set("Content-Type", "application/json")
+	_ = json.NewEncoder(w).Encode(v)
 }

@@ -1,4 +1,4 @@
-package load
+package prove
 
 import (
 	"fmt"
@@ -45,7 +45,7 @@ func TestCookiesAreKept(t *testing.T) {
 		"not a guest": {false, false, []string{"", "", "", ""}},
 	} {
 		g := &guest{release: always("r1"), clear: c.clear}
-		run(t, generator(t, Config{Target: serve(t, g), Fresh: 1, Mix: Mix{Get: 1}, MaxRequests: 4, Cookies: c.keep}))
+		run(t, generator(t, Config{Target: serve(t, g), Fresh: 1, MaxRequests: 4, Cookies: c.keep}))
 		if !reflect.DeepEqual(g.asked, c.want) {
 			t.Errorf("%s: %q, want %q", name, g.asked, c.want)
 		}
@@ -54,11 +54,11 @@ func TestCookiesAreKept(t *testing.T) {
 
 func TestEachClientHasItsOwnCookies(t *testing.T) {
 	g := &guest{release: always("r1")}
-	clients := generator(t, Config{Target: serve(t, g), KeepAlive: 2, Mix: Mix{Get: 1}, Cookies: true}).clients(nil)
+	clients := generator(t, Config{Target: serve(t, g), KeepAlive: 2, Cookies: true}).clients(nil)
 	for range 2 {
 		for _, c := range clients {
 			defer c.dropConn()
-			if r := c.do(t.Context(), c.next()); r.outcome != OK {
+			if r := c.do(t.Context(), c.next()); r.Outcome != OK {
 				t.Fatalf("%+v", r)
 			}
 		}
@@ -70,7 +70,7 @@ func TestEachClientHasItsOwnCookies(t *testing.T) {
 
 func TestMovesAreCounted(t *testing.T) {
 	g := &guest{release: func(n int) string { return []string{"r1", "r1", "r2", "r1", "r2", "r2"}[n] }}
-	r := run(t, generator(t, Config{Target: serve(t, g), KeepAlive: 1, Mix: Mix{Get: 1}, MaxRequests: 6}))
+	r := run(t, generator(t, Config{Target: serve(t, g), KeepAlive: 1, MaxRequests: 6}))
 	if want := []Move{{"r1", "r2", 2}, {"r2", "r1", 1}}; !reflect.DeepEqual(r.Moves, want) {
 		t.Errorf("%v, want %v", r.Moves, want)
 	}
@@ -83,7 +83,7 @@ func TestHeaderIsAdded(t *testing.T) {
 		wanted <- r.Header.Values("X-Wanted")
 		g.ServeHTTP(w, r)
 	}))
-	run(t, generator(t, Config{Target: target, KeepAlive: 1, Mix: Mix{Get: 1}, MaxRequests: 1, Header: http.Header{"X-Wanted": {"a", "b"}}}))
+	run(t, generator(t, Config{Target: target, KeepAlive: 1, MaxRequests: 1, Header: http.Header{"X-Wanted": {"a", "b"}}}))
 	if got := <-wanted; !reflect.DeepEqual(got, []string{"a", "b"}) {
 		t.Errorf("%q", got)
 	}

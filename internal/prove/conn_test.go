@@ -1,4 +1,4 @@
-package load
+package prove
 
 import (
 	"testing"
@@ -15,7 +15,7 @@ func TestEndOfKeepAliveConnection(t *testing.T) {
 				w.say("%s", answer(r.Header.Get("X-Load-Id"), "Connection: close\r\n"))
 			}
 		})
-		r := run(t, generator(t, Config{Target: target, KeepAlive: 1, Mix: Mix{Get: 1}, MaxRequests: 3}))
+		r := run(t, generator(t, Config{Target: target, KeepAlive: 1, MaxRequests: 3}))
 		wantAll(t, r, 3, OK, "")
 		if r.Connections != 3 || r.IdleClosed != 0 {
 			t.Errorf("%s", r)
@@ -28,7 +28,7 @@ func TestEndOfKeepAliveConnection(t *testing.T) {
 				w.request()
 			}
 		})
-		r := run(t, generator(t, Config{Target: target, KeepAlive: 1, Mix: Mix{Get: 1}, MaxRequests: 4}))
+		r := run(t, generator(t, Config{Target: target, KeepAlive: 1, MaxRequests: 4}))
 		if r.OK != 2 || r.Lost != 2 || r.Causes["closed"] != 2 || !r.Failures[0].Reused || r.IdleClosed != 0 {
 			t.Errorf("%s", r)
 		}
@@ -52,11 +52,11 @@ func TestEndOfKeepAliveConnection(t *testing.T) {
 					}
 				}
 			})
-			g := generator(t, Config{Target: target, KeepAlive: 1, Mix: Mix{Get: 1}})
+			g := generator(t, Config{Target: target, KeepAlive: 1})
 			client := g.clients(nil)[0]
 			defer client.dropConn()
 			for i := range 3 {
-				if r := client.do(t.Context(), client.next()); r.outcome != OK {
+				if r := client.do(t.Context(), client.next()); r.Outcome != OK {
 					t.Fatalf("request %d: %+v", i, r)
 				}
 				if i == 0 {

@@ -1,9 +1,11 @@
-package load
+package prove
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"strconv"
@@ -23,10 +25,13 @@ const (
 	// rule.
 	Lost Outcome = "lost"
 	// Wrong: a whole answer came, but not the right one: for another request,
-	// from nobody (no X-Release), with another status than 200 (201 for a Write) or
-	// an error of the service, with other content than was asked for, or followed
-	// by bytes that nobody asked for.
+	// from nobody (no X-Release, with [Config.Marked]), with another status than
+	// [Request.Status] or an error of the service, with other content than was asked
+	// for, or followed by bytes that nobody asked for.
 	Wrong Outcome = "wrong"
+	// Duplicated: the service said that it had got the request more than once, which
+	// may not be sent again (RFC 9110 section 9.2.1 has the methods that may).
+	Duplicated Outcome = "duplicated"
 	// ServiceError: the service itself answered with a 5xx.
 	ServiceError Outcome = "service_error"
 )
@@ -42,7 +47,7 @@ type Failure struct {
 	// failure to connect), "closed" (before the answer began), "truncated" (in
 	// the middle of it), "reset", "timeout", "unanswered" (when the load ended),
 	// "malformed", "status 503", "unmarked" (no X-Release), "id", "content",
-	// "extra" (bytes after the answer).
+	// "extra" (bytes after the answer), "seen" (more than once).
 	Cause string `json:"cause"`
 	Error string `json:"error"`
 	// Release and Status are of the answer, as far as there was one.
@@ -72,31 +77,37 @@ func (f Failure) String() string {
 	return b.String()
 }
 
-// result is how one request ended.
-type result struct {
-	id        string
-	kind      Kind
-	started   time.Time
-	took      time.Duration
-	outcome   Outcome
-	cause     string
-	err       error // nil when OK
-	release   string
-	status    int
-	whole     bool // an answer came whole
-	localPort int
-	reused    bool
+// Result is how one request ended. Its fields are those of [Failure].
+type Result struct {
+	ID      string
+	Kind    Kind
+	Started time.Time
+	Took    time.Duration
+	Outcome Outcome
+	Cause   string
+	Err     error // nil when OK
+	Release string
+	Status  int
+	// Whole says that an answer came, and to its end.
+	Whole bool
+
+	client           int
+	number           uint64 // of the client's requests
+	slow, safe       bool
+	echoed, repeated bool
+	localPort        int
+	reused           bool
 }
 
 // lost fills in that the request got no whole answer on the connection, or no
 // connection (nil), because of err.
-func (r *result) lost(cutting context.Context, err error, cn *conn) {
-	r.outcome, r.err = Lost, err
+func (r *Result) lost(cutting context.Context, err error, cn *conn) {
+	r.Outcome, r.Err = Lost, err
 	if cutting.Err() != nil {
-		r.cause = "unanswered"
+		r.Cause = "unanswered"
 		return
 	}
-	r.cause = causeOf(err, cn)
+	r.Cause = causeOf(err, cn)
 }
 
 func causeOf(err error, cn *conn) string {
@@ -120,28 +131,42 @@ func causeOf(err error, cn *conn) string {
 	}
 }
 
-// judge fills in the outcome of a whole answer. content is what is wrong in its
-// body, extra how many bytes came after it.
-func (c *client) judge(resp *http.Response, r *request, content error, extra int, res *result) {
-	res.whole = true
-	end := func(o Outcome, cause string, err error) { res.outcome, res.cause, res.err = o, cause, err }
+// ending is what there is to say of a whole answer beside its head: what is wrong in
+// its body, how many bytes came after it, and whether Segue gave it itself.
+type ending struct {
+	content error
+	extra   int
+	bySegue bool
+}
+
+// judge fills in the outcome of a whole answer.
+func (c *client) judge(resp *http.Response, r *Request, a ending, res *Result) {
+	res.Whole = true
+	end := func(o Outcome, cause string, err error) { res.Outcome, res.Cause, res.Err = o, cause, err }
 	status := "status " + strconv.Itoa(resp.StatusCode)
-	ids := resp.Header.Values("X-Load-Id")
+	ids := resp.Header.Values(HeaderID)
+	res.echoed = len(ids) == 1 && ids[0] == r.id
+	seen := seenTimes(resp)
+	res.repeated = seen > 1 && res.safe
 	switch {
-	case res.release == "" && resp.StatusCode >= 400:
+	case a.bySegue:
+		end(Lost, status, errors.New("an error of Segue: the service didn't answer"))
+	case c.cfg.Marked && res.Release == "" && resp.StatusCode >= 400:
 		end(Lost, status, errors.New("an error without X-Release: it is not from the service"))
-	case res.release == "":
+	case c.cfg.Marked && res.Release == "":
 		end(Wrong, "unmarked", fmt.Errorf("status %d without X-Release: it is not from the service", resp.StatusCode))
-	case len(ids) != 1 || ids[0] != r.id:
+	case !res.echoed && (c.cfg.Marked || len(ids) > 0):
 		end(Wrong, "id", c.otherID(ids))
-	case extra > 0:
-		end(Wrong, "extra", fmt.Errorf("%d bytes follow the answer, as if it had been given twice", extra))
+	case a.extra > 0:
+		end(Wrong, "extra", fmt.Errorf("%d bytes follow the answer, as if it had been given twice", a.extra))
+	case seen > 1 && !res.safe:
+		end(Duplicated, "seen", fmt.Errorf("the service has got the request %d times", seen))
 	case resp.StatusCode >= 500:
 		end(ServiceError, status, errors.New("the service failed"))
-	case resp.StatusCode != r.status:
+	case r.Status != 0 && resp.StatusCode != r.Status:
 		end(Wrong, status, errors.New("the service didn't take the request for what it was"))
-	case content != nil:
-		end(Wrong, "content", content)
+	case a.content != nil:
+		end(Wrong, "content", a.content)
 	default:
 		end(OK, "", nil)
 	}
@@ -152,9 +177,49 @@ func (c *client) otherID(ids []string) error {
 	if len(ids) != 1 {
 		return fmt.Errorf("the answer has %d ids: %q", len(ids), ids)
 	}
-	own, is := strings.CutPrefix(ids[0], fmt.Sprintf("%s-%d-", c.id, c.number))
+	own, is := strings.CutPrefix(ids[0], fmt.Sprintf("%s-%d-", c.id, c.Number))
 	if n, err := strconv.ParseUint(own, 10, 64); is && err == nil && n < c.asked {
 		return fmt.Errorf("the answer is for %s, which had ended: it was answered twice, or late", ids[0])
 	}
 	return fmt.Errorf("the answer is for %s", ids[0])
+}
+
+// seenTimes is how often the service says that it has got the request; 0 is not
+// known.
+func seenTimes(resp *http.Response) uint64 {
+	n, err := strconv.ParseUint(resp.Header.Get(HeaderSeen), 10, 64)
+	if err != nil {
+		return 0
+	}
+	return n
+}
+
+// bySegue tells an answer that Segue gave in the service's place: it came through the
+// proxy, and is a text that begins with "segue: " and the status. The answer to a HEAD
+// has no text; there, a gateway's error of which no release says that it is its own is
+// Segue's.
+func bySegue(resp *http.Response, begin []byte) bool {
+	via := resp.Header.Get("Via")
+	switch {
+	case resp.StatusCode < 400 || !strings.HasSuffix(via, " segue"):
+		return false
+	case resp.Request != nil && resp.Request.Method == http.MethodHead:
+		return resp.StatusCode >= 502 && resp.StatusCode <= 504 && resp.Header.Get(HeaderRelease) == ""
+	}
+	return bytes.HasPrefix(begin, fmt.Appendf(nil, "segue: %d ", resp.StatusCode))
+}
+
+// heldBack keeps the beginning of what is read.
+type heldBack struct {
+	io.ReadCloser
+	begin []byte
+}
+
+// Read is part of [io.Reader].
+func (h *heldBack) Read(b []byte) (int, error) {
+	n, err := h.ReadCloser.Read(b)
+	if room := len("segue: 503 ") - len(h.begin); room > 0 {
+		h.begin = append(h.begin, b[:min(n, room)]...)
+	}
+	return n, err
 }

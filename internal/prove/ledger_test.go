@@ -1,4 +1,4 @@
-package load
+package prove
 
 import (
 	"fmt"
@@ -20,7 +20,7 @@ func TestBetween(t *testing.T) {
 		{"r1", 10}, {"r1", 20}, {"r1", 120}, {"r2", 125}, {"r1", 124}, {"r2", 190}, {"r2", 500}, {"r1", 900},
 	} {
 		l.sent()
-		l.ended(result{outcome: OK, kind: Get, release: r.release, status: 200, whole: true, started: at(r.ms)})
+		l.ended(Result{Outcome: OK, Kind: "get", Release: r.release, Status: 200, Whole: true, Started: at(r.ms)})
 	}
 	for _, c := range []struct {
 		from, to int // to 0 is no end
@@ -55,9 +55,9 @@ func TestMemoryIsBounded(t *testing.T) {
 	l.begin(start)
 	for i := range 200_000 {
 		l.sent()
-		l.ended(result{
-			outcome: Wrong, cause: "id", err: mismatch("x"), kind: Get, release: fmt.Sprintf("r%d", i), status: 200, whole: true,
-			started: start.Add(time.Duration(i%1000) * time.Microsecond),
+		l.ended(Result{
+			Outcome: Wrong, Cause: "id", Err: mismatch("x"), Kind: "get", Release: fmt.Sprintf("r%d", i), Status: 200, Whole: true,
+			Started: start.Add(time.Duration(i%1000) * time.Microsecond),
 		})
 	}
 	r := l.report(start)

@@ -1,15 +1,13 @@
-package load
+package prove
 
 import (
 	"context"
 	"errors"
 	"go/parser"
 	"go/token"
-	"net"
 	"net/http"
-	"os/exec"
+	"net/url"
 	"path/filepath"
-	"strconv"
 	"strings"
 	"sync/atomic"
 	"syscall"
@@ -22,7 +20,6 @@ func TestNewRefusesMistakes(t *testing.T) {
 		"not host:port":       {Target: "localhost", KeepAlive: 1},
 		"there must be one":   {Target: "localhost:80"},
 		"none may be neg":     {Target: "localhost:80", KeepAlive: 2, Fresh: -1},
-		"negative weight":     {Target: "localhost:80", KeepAlive: 1, Mix: Mix{Get: 2, Echo: -1}},
 		"may not be negative": {Target: "localhost:80", KeepAlive: 1, Rate: -1},
 	} {
 		if _, err := New(cfg); err == nil || !strings.Contains(err.Error(), want) {
@@ -33,16 +30,15 @@ func TestNewRefusesMistakes(t *testing.T) {
 
 func TestGoodServiceLosesNothing(t *testing.T) {
 	g := generator(t, Config{
-		Target: serve(t, service("r1")), Host: "demo.example", KeepAlive: 4, Fresh: 3, Slow: 2, MaxRequests: 2000,
+		Target: serve(t, service("r1")), Host: "demo.example", KeepAlive: 4, Fresh: 3, MaxRequests: 2000,
+		Requests: Page{Target: url.URL{Path: "/a b", RawQuery: "c"}, Posts: 30, Body: 100}.Requests,
 	})
 	r := run(t, g)
-	if r.Sent != 2000 || r.OK != 2000 || len(r.Failures) != 0 || r.IdleReset != 0 {
+	if r.Sent != 2000 || r.OK != 2000 || r.Echoed != 2000 || len(r.Failures) != 0 || r.IdleReset != 0 {
 		t.Error("not all is well")
 	}
-	for _, k := range []Kind{Get, Echo, Bytes, Slow} {
-		if r.Kinds[k].OK == 0 {
-			t.Errorf("no request of kind %s", k)
-		}
+	if r.Kinds["get"].OK < 1000 || r.Kinds["post"].OK < 300 || len(r.Kinds) != 2 {
+		t.Errorf("kinds %+v", r.Kinds)
 	}
 	if len(r.Releases) != 1 || r.Releases[0].ID != "r1" || r.Releases[0].Answered[2] != 2000 {
 		t.Errorf("releases %+v", r.Releases)
@@ -61,31 +57,11 @@ func TestGoodServiceLosesNothing(t *testing.T) {
 	}
 }
 
-func TestSameSeedAsksTheSame(t *testing.T) {
-	asked := func() []string {
-		g := generator(t, Config{Target: "127.0.0.1:1", KeepAlive: 1, Fresh: 1, Seed: 42})
-		var all []string
-		for _, c := range g.clients(nil) {
-			for range 50 {
-				r := c.next()
-				all = append(all, r.http.Method+r.http.URL.String()+strconv.FormatInt(r.http.ContentLength, 10))
-			}
-		}
-		return all
-	}
-	a, b := asked(), asked()
-	for i := range a {
-		if a[i] != b[i] {
-			t.Fatalf("request %d is %s and %s", i, a[i], b[i])
-		}
-	}
-}
-
 func TestEndWaitsForRequestsInFlight(t *testing.T) {
 	arrived, finish := make(chan struct{}), make(chan struct{})
 	good := service("r1")
 	g := generator(t, Config{
-		KeepAlive: 1, Mix: Mix{Get: 1},
+		KeepAlive: 1,
 		Target: serve(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			close(arrived)
 			<-finish
@@ -112,7 +88,7 @@ func TestEndWaitsForRequestsInFlight(t *testing.T) {
 func TestEndCutsWhatTakesTooLong(t *testing.T) {
 	arrived := make(chan struct{})
 	g := generator(t, Config{
-		KeepAlive: 1, Mix: Mix{Get: 1}, Finish: time.Millisecond,
+		KeepAlive: 1, Finish: time.Millisecond,
 		Target: serve(t, http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
 			close(arrived)
 			<-r.Context().Done()
@@ -160,7 +136,7 @@ func TestAfterProvesAShift(t *testing.T) {
 	r1, r2 := service("r1"), service("r2")
 	current.Store(&r1)
 	g := generator(t, Config{
-		KeepAlive: 3, Fresh: 1, Slow: 1, SlowFor: time.Nanosecond,
+		KeepAlive: 3, Fresh: 1, Slow: 1,
 		Target: serve(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { (*current.Load()).ServeHTTP(w, r) })),
 	})
 	ctx, end := context.WithCancel(t.Context())
@@ -232,52 +208,9 @@ func TestImportsNothingOfSegue(t *testing.T) {
 			t.Fatal(err)
 		}
 		for _, i := range f.Imports {
-			if strings.Contains(i.Path.Value, "segue") || strings.Contains(i.Path.Value, "httputil") {
+			if strings.Contains(i.Path.Value, "segue-deploy") || strings.Contains(i.Path.Value, "httputil") {
 				t.Errorf("%s imports %s", file, i.Path.Value)
 			}
 		}
-	}
-}
-
-func TestDrivesTheDemo(t *testing.T) {
-	if testing.Short() {
-		t.Skip("builds the demo")
-	}
-	binary := filepath.Join(t.TempDir(), "demo")
-	if out, err := exec.Command("go", "build", "-o", binary, "../../examples/demo").CombinedOutput(); err != nil {
-		t.Fatalf("%v\n%s", err, out)
-	}
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	_, port, _ := net.SplitHostPort(ln.Addr().String())
-	ln.Close()
-	cmd := exec.Command(binary)
-	cmd.Env = []string{"PORT=" + port, "SEGUE_RELEASE=r3", "DEMO_BEHAVIOUR=errors=50"}
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = cmd.Process.Kill(); _ = cmd.Wait() })
-	for tries := 0; ; tries++ {
-		c, err := net.Dial("tcp", "127.0.0.1:"+port)
-		if err == nil {
-			c.Close()
-			break
-		}
-		if tries == 1000 {
-			t.Fatal(err)
-		}
-		time.Sleep(10 * time.Millisecond) // nothing tells when another process listens
-	}
-	r := run(t, generator(t, Config{
-		Target: "127.0.0.1:" + port, KeepAlive: 3, Fresh: 2, Slow: 2, SlowFor: 400 * time.Millisecond, MaxRequests: 1000,
-	}))
-	if r.Lost != 0 || r.Wrong != 0 || r.ServiceError == 0 || r.Kinds[Slow].OK == 0 ||
-		r.Kinds[Bytes].ServiceError != 0 || r.Kinds[Slow].ServiceError != 0 {
-		t.Errorf("%s", r)
-	}
-	if len(r.Releases) != 1 || r.Releases[0].ID != "r3" || r.Releases[0].Answered[5] != r.ServiceError {
-		t.Errorf("releases %+v", r.Releases)
 	}
 }

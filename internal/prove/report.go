@@ -1,4 +1,4 @@
-package load
+package prove
 
 import (
 	"cmp"
@@ -11,7 +11,7 @@ import (
 
 // Report is what the client counted. At any time
 //
-//	Sent = OK + Lost + Wrong + ServiceError + InFlight
+//	Sent = OK + Lost + Wrong + Duplicated + ServiceError + InFlight
 //
 // holds, and InFlight is 0 after Run has returned.
 type Report struct {
@@ -26,6 +26,11 @@ type Report struct {
 	// Releases are ordered by ID. The one with an empty ID has the requests
 	// whose answer named no release, or that had none.
 	Releases []ReleaseReport `json:"releases"`
+	// Echoed is how many answers gave the request's ID back; only these are known to
+	// be of this request. Repeated is how many requests the service got more than
+	// once, by its own word, though of a kind that may be sent again.
+	Echoed   uint64 `json:"echoed"`
+	Repeated uint64 `json:"repeated"`
 	// Moves counts how often a client was answered by another release than the
 	// time before; they are ordered by From and To.
 	Moves []Move `json:"moves,omitempty"`
@@ -52,11 +57,12 @@ type Counts struct {
 	OK           uint64 `json:"ok"`
 	Lost         uint64 `json:"lost"`
 	Wrong        uint64 `json:"wrong"`
+	Duplicated   uint64 `json:"duplicated"`
 	ServiceError uint64 `json:"service_error"`
 }
 
 // Ended is the number of all.
-func (c Counts) Ended() uint64 { return c.OK + c.Lost + c.Wrong + c.ServiceError }
+func (c Counts) Ended() uint64 { return c.OK + c.Lost + c.Wrong + c.Duplicated + c.ServiceError }
 
 func (c *Counts) add(o Outcome) {
 	switch o {
@@ -66,6 +72,8 @@ func (c *Counts) add(o Outcome) {
 		c.Lost++
 	case Wrong:
 		c.Wrong++
+	case Duplicated:
+		c.Duplicated++
 	case ServiceError:
 		c.ServiceError++
 	}
@@ -86,6 +94,10 @@ type Move struct {
 	From  string `json:"from"`
 	To    string `json:"to"`
 	Count uint64 `json:"count"`
+}
+
+func sortMoves(all []Move) {
+	slices.SortFunc(all, func(a, b Move) int { return cmp.Or(cmp.Compare(a.From, b.From), cmp.Compare(a.To, b.To)) })
 }
 
 // Latency is a distribution; the quantiles are at most 3.2 % too high.
@@ -117,6 +129,8 @@ func (l *ledger) report(now time.Time) Report {
 		InFlight:    l.sentCount - l.total.Ended(),
 		Counts:      l.total,
 		Kinds:       map[Kind]Counts{},
+		Echoed:      l.echoed,
+		Repeated:    l.repeated,
 		Causes:      maps.Clone(l.causes),
 		Connections: l.connections.Load(),
 		IdleClosed:  l.idleClosed.Load(),
@@ -148,7 +162,7 @@ func (l *ledger) report(now time.Time) Report {
 		m.Count = n
 		r.Moves = append(r.Moves, m)
 	}
-	slices.SortFunc(r.Moves, func(a, b Move) int { return cmp.Or(cmp.Compare(a.From, b.From), cmp.Compare(a.To, b.To)) })
+	sortMoves(r.Moves)
 	slices.SortFunc(r.Releases, func(a, b ReleaseReport) int { return cmp.Compare(a.ID, b.ID) })
 	return r
 }
@@ -158,6 +172,9 @@ func (r Report) Summary() string {
 	s := fmt.Sprintf("lost %d of %d requests", r.Lost, r.Sent)
 	if r.Wrong > 0 {
 		s += fmt.Sprintf(", %d answered wrongly", r.Wrong)
+	}
+	if r.Duplicated > 0 {
+		s += fmt.Sprintf(", %d duplicated", r.Duplicated)
 	}
 	if r.ServiceError > 0 {
 		s += fmt.Sprintf(", %d failed by the service", r.ServiceError)
@@ -201,9 +218,9 @@ func (r Report) String() string {
 	return b.String()
 }
 
-// String is "12 ok, 0 lost, 0 wrong, 0 service errors".
+// String is "12 ok, 0 lost, 0 wrong, 0 duplicated, 0 service errors".
 func (c Counts) String() string {
-	return fmt.Sprintf("%d ok, %d lost, %d wrong, %d service errors", c.OK, c.Lost, c.Wrong, c.ServiceError)
+	return fmt.Sprintf("%d ok, %d lost, %d wrong, %d duplicated, %d service errors", c.OK, c.Lost, c.Wrong, c.Duplicated, c.ServiceError)
 }
 
 // brief rounds to three digits or so.

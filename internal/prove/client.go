@@ -1,13 +1,14 @@
-package load
+package prove
 
 import (
 	"context"
 	"errors"
 	"fmt"
 	"io"
-	"math/rand/v2"
+	"maps"
 	"net"
 	"net/http"
+	"slices"
 	"syscall"
 	"time"
 )
@@ -18,17 +19,16 @@ const pauseAfterLoss = 10 * time.Millisecond
 // client asks one request after another.
 type client struct {
 	*Generator
-	number int
-	random *rand.Rand
-	// slow asks for slow answers; fresh uses each connection for one request.
-	slow, fresh bool
+	Client
+	// ask makes the requests; fresh uses each connection for one.
+	ask   func(id string) *Request
+	fresh bool
 	// fail ends the whole load because of something that is not the server's
 	// fault.
 	fail context.CancelCauseFunc
 
 	asked uint64 // how many requests
 	conn  *conn  // the one to go on with; nil is none
-	wrote *entry // the last one that was answered; nil is none
 	// release is the one that answered last, cookies are those to send.
 	release string
 	cookies map[string]string
@@ -38,7 +38,7 @@ type client struct {
 type ownFault struct{ err error }
 
 func (f *ownFault) Error() string {
-	return fmt.Sprintf("load: the client ran out of its own means (raise the limit of open files, or lower Rate): %v", f.err)
+	return fmt.Sprintf("the load client ran out of its own means (raise the limit of open files, or ask less): %v", f.err)
 }
 
 func (f *ownFault) Unwrap() error { return f.err }
@@ -47,36 +47,58 @@ func (f *ownFault) Unwrap() error { return f.err }
 func (c *client) run(sending, cutting context.Context) {
 	defer c.dropConn()
 	for {
-		if !c.slow && !c.pacer.wait(sending) || sending.Err() != nil || !c.ledger.sent() {
+		if !c.Slow && !c.pacer.wait(sending) || sending.Err() != nil || !c.ledger.sent() {
 			return
 		}
 		asked := c.next()
 		r := c.do(cutting, asked)
-		if own, is := errors.AsType[*ownFault](r.err); is {
+		if own, is := errors.AsType[*ownFault](r.Err); is {
 			c.ledger.unsent()
 			c.fail(own)
 			return
 		}
 		c.ledger.ended(r)
-		c.answeredBy(r.release)
-		if asked.entry != nil {
-			c.written(asked.entry, r)
+		c.answeredBy(r)
+		if asked.Ended != nil {
+			asked.Ended(r)
 		}
-		if r.outcome == Lost && !sleep(sending, pauseAfterLoss) {
+		if r.Outcome == Lost && !sleep(sending, pauseAfterLoss) {
 			return
 		}
 	}
 }
 
-// answeredBy keeps which release answered; "" is none.
-func (c *client) answeredBy(release string) {
-	if release == "" || release == c.release {
+// next makes the client's next request.
+func (c *client) next() *Request {
+	c.asked++
+	r := c.ask(fmt.Sprintf("%s-%d-%d", c.id, c.Number, c.asked))
+	r.id = fmt.Sprintf("%s-%d-%d", c.id, c.Number, c.asked)
+	r.HTTP.Host = c.cfg.Host
+	if r.HTTP.Header == nil {
+		r.HTTP.Header = http.Header{}
+	}
+	r.HTTP.Header.Set("User-Agent", userAgent)
+	for name, values := range c.cfg.Header {
+		r.HTTP.Header[name] = values
+	}
+	r.HTTP.Header.Set(HeaderID, r.id)
+	for _, name := range slices.Sorted(maps.Keys(c.cookies)) {
+		r.HTTP.AddCookie(&http.Cookie{Name: name, Value: c.cookies[name]})
+	}
+	// A client that wants no further answer may say so or just close.
+	r.HTTP.Close = c.fresh && c.Random.IntN(2) == 0
+	return r
+}
+
+// answeredBy keeps which release answered, if one did.
+func (c *client) answeredBy(r Result) {
+	if r.Release == "" || r.Release == c.release {
 		return
 	}
 	if c.release != "" {
-		c.ledger.moved(c.release, release)
+		c.ledger.moved(c.release, r)
 	}
-	c.release = release
+	c.release = r.Release
 }
 
 // keepCookies keeps those of the answer, by their names: all of a client's requests
@@ -95,15 +117,15 @@ func (c *client) keepCookies(resp *http.Response) {
 }
 
 // do sends the request, once, and says how it ended.
-func (c *client) do(cutting context.Context, r *request) result {
+func (c *client) do(cutting context.Context, r *Request) Result {
 	began := time.Now()
-	deadline := began.Add(c.cfg.Timeout + r.takes)
-	res := result{id: r.id, kind: r.kind, started: began}
+	deadline := began.Add(c.cfg.Timeout + r.Takes)
+	res := Result{ID: r.id, Kind: r.Kind, Started: began, client: c.Number, number: c.asked, slow: r.Takes > 0, safe: isSafe(r.HTTP.Method)}
 	cn, err := c.connection(cutting, deadline)
 	if err != nil {
-		res.took = time.Since(began)
+		res.Took = time.Since(began)
 		if isOwnFault(err) {
-			res.err = &ownFault{err}
+			res.Err = &ownFault{err}
 			return res
 		}
 		res.lost(cutting, err, nil)
@@ -112,10 +134,10 @@ func (c *client) do(cutting context.Context, r *request) result {
 	res.localPort = cn.localPort()
 	res.reused = cn.requests > 0
 	cn.limit(cutting, deadline)
-	res.started = time.Now()
+	res.Started = time.Now()
 	whole := c.exchange(cutting, cn, r, &res)
-	res.took = time.Since(began)
-	if whole && res.outcome != Wrong && !c.fresh {
+	res.Took = time.Since(began)
+	if whole && res.Outcome != Wrong && !c.fresh {
 		c.conn = cn
 	} else {
 		cn.close()
@@ -125,11 +147,11 @@ func (c *client) do(cutting context.Context, r *request) result {
 
 // exchange writes the request, reads its answer and fills in how it ended. It
 // returns whether the connection can be used again.
-func (c *client) exchange(cutting context.Context, cn *conn, r *request, res *result) bool {
-	writeErr := cn.send(r.http)
+func (c *client) exchange(cutting context.Context, cn *conn, r *Request, res *Result) bool {
+	writeErr := cn.send(r.HTTP)
 	// Also after an error: the server may have answered and closed without
 	// reading on, and its answer says more than the error.
-	resp, err := cn.receive(r.http)
+	resp, err := cn.receive(r.HTTP)
 	if err != nil {
 		if writeErr != nil {
 			err = writeErr
@@ -138,23 +160,25 @@ func (c *client) exchange(cutting context.Context, cn *conn, r *request, res *re
 		return false
 	}
 	defer resp.Body.Close()
-	res.status = resp.StatusCode
-	res.release = resp.Header.Get("X-Release")
+	res.Status = resp.StatusCode
+	res.Release = resp.Header.Get(HeaderRelease)
 	c.keepCookies(resp)
+	body := &heldBack{ReadCloser: resp.Body}
+	resp.Body = body
 	mismatch, err := c.read(resp, r)
 	if err != nil {
 		res.lost(cutting, err, cn)
 		return false
 	}
-	c.judge(resp, r, mismatch, cn.in.Buffered(), res)
+	c.judge(resp, r, ending{mismatch, cn.in.Buffered(), bySegue(resp, body.begin)}, res)
 	return writeErr == nil && !resp.Close
 }
 
 // read reads the whole body; mismatch says what is wrong in it, err that it
 // didn't come whole.
-func (c *client) read(resp *http.Response, r *request) (mismatch, err error) {
-	if resp.StatusCode == r.status {
-		if err := r.check(resp); isMismatch(err) {
+func (c *client) read(resp *http.Response, r *Request) (mismatch, err error) {
+	if r.Check != nil && resp.StatusCode == r.Status {
+		if err := r.Check(resp); isMismatch(err) {
 			mismatch = err
 		} else if err != nil {
 			return nil, err
