@@ -9,7 +9,8 @@
 // for each request that it gets: see [arrival].
 //
 // Every answer carries X-Release and X-Instance, and gives back the request's
-// X-Load-Id, in its header and, where it is JSON, in its body:
+// X-Load-Id, in its header and, where it is JSON, in its body; X-Load-Seen is how often
+// the instance has got that ID (see docs/guides/prove.md):
 //
 //	GET  /            who answers
 //	GET  /healthz     200 when ready

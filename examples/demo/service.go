@@ -25,6 +25,8 @@ type service struct {
 	// requests counts those that were no probes; seen notes them, if it isn't nil.
 	requests atomic.Int64
 	seen     *seenFile
+	// ids counts how often each request came.
+	ids *idCounter
 	// crashed is closed by the request at which the instance crashes.
 	crashed chan struct{}
 	// sockets are the WebSockets, which [http.Server.Shutdown] doesn't wait for.
@@ -46,7 +48,7 @@ type answer struct {
 }
 
 func newService(stopping context.Context, c config) *service {
-	return &service{config: c, born: time.Now(), stopping: stopping, crashed: make(chan struct{})}
+	return &service{config: c, born: time.Now(), stopping: stopping, ids: newIDCounter(), crashed: make(chan struct{})}
 }
 
 func (s *service) handler() http.Handler {
@@ -80,6 +82,9 @@ func (s *service) marked(next http.Handler) http.Handler {
 		w.Header().Set("X-Instance", s.instance)
 		if id := r.Header.Get("X-Load-Id"); id != "" {
 			w.Header().Set("X-Load-Id", id)
+			if r.Header.Get("Segue-Mirror") == "" { // of a copy nobody gets the answer
+				w.Header().Set("X-Load-Seen", strconv.Itoa(s.ids.count(id)))
+			}
 		}
 		next.ServeHTTP(w, r)
 	})

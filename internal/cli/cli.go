@@ -4,7 +4,8 @@
 // # Exit codes
 //
 // 0 done (for a deployment: promoted), 1 an error in use, 2 a deployment failed
-// and was taken back, 3 it was aborted, 4 it goes on and was not waited for.
+// and was taken back (or a proof failed), 3 it was aborted, 4 it goes on and was not
+// waited for.
 package cli
 
 import (
@@ -31,6 +32,8 @@ const (
 	exitTakenBack = 2
 	exitAborted   = 3
 	exitGoesOn    = 4
+	// exitNotProved is of `segue prove`.
+	exitNotProved = 2
 )
 
 // exitCodes is what the verbs that follow a deployment say of them.
@@ -106,7 +109,7 @@ func newRoot() *cobra.Command {
 	for group, verbs := range map[string][]*cobra.Command{
 		"deploy":  {newPlan(o), newDeploy(o), newRollback(o), newScale(o), newRestart(o), newWait(o)},
 		"control": {newPromote(o), newAbort(o), newPause(o), newResume(o), newHold(o), newRelease(o), newFreeze(o), newUnfreeze(o)},
-		"look":    {newStatus(o), newExplain(o), newHistory(o), newLogs(o), newReceipt(o)},
+		"look":    {newStatus(o), newExplain(o), newHistory(o), newLogs(o), newReceipt(o), newProve(o)},
 		"spec":    {newInit(), newValidate(o), newSchema()},
 		"run":     append(newRoles(o), newVersion(o)),
 	} {

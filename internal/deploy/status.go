@@ -29,8 +29,9 @@ type ServiceStatus struct {
 	Hold   *Hold   `json:"hold,omitempty"`
 	Freeze *Freeze `json:"freeze,omitempty"`
 	// Traffic is what the proxy has counted since it started; nil when it does
-	// not answer, and then TrafficError says why.
+	// not answer, and then TrafficError says why. Epoch names that run of the proxy.
 	Traffic      *proxy.ServiceStats `json:"traffic,omitempty"`
+	Epoch        string              `json:"epoch,omitempty"`
 	TrafficError string              `json:"traffic_error,omitempty"`
 }
 
@@ -92,7 +93,7 @@ func (e *Engine) Status(ctx context.Context, name string) (ServiceStatus, error)
 	status := statusOf(s.snapshot(), instances)
 	if stats, err := e.stats(ctx); err == nil {
 		traffic := serviceStats(stats, name)
-		status.Traffic = &traffic
+		status.Traffic, status.Epoch = &traffic, stats.Epoch
 	} else {
 		status.TrafficError = err.Error()
 	}

@@ -32,6 +32,7 @@ type ledger struct {
 	kinds     map[Kind]*Counts
 	releases  map[string]*ReleaseReport
 	echoed    uint64
+	seen      uint64
 	repeated  uint64
 	moves     map[Move]uint64
 	causes    map[string]uint64
@@ -39,8 +40,9 @@ type ledger struct {
 	slowest   Slowest
 	failures  []Failure
 	spans     map[moment]*span
-	// unsafe and answered are marks by the number of the client.
-	unsafe, answered map[int]*marks
+	// once are the requests that may not be sent again, answered those that were
+	// answered: marks by the number of the client.
+	once, answered map[int]*marks
 }
 
 // moment is a tick of the load in which a release answered, or, with a from, in which
@@ -67,7 +69,7 @@ func newLedger(maxRequests uint64, maxFailures int, log *slog.Logger) *ledger {
 		moves:       map[Move]uint64{},
 		causes:      map[string]uint64{},
 		spans:       map[moment]*span{},
-		unsafe:      map[int]*marks{},
+		once:        map[int]*marks{},
 		answered:    map[int]*marks{},
 	}
 }
@@ -175,11 +177,14 @@ func (l *ledger) mark(r Result) {
 	if r.echoed {
 		l.echoed++
 	}
-	if r.repeated {
+	if r.seen > 0 {
+		l.seen++
+	}
+	if r.seen > 1 && r.idempotent {
 		l.repeated++
 	}
-	if !r.safe {
-		marksOf(l.unsafe, r.client).set(r.number)
+	if !r.idempotent {
+		marksOf(l.once, r.client).set(r.number)
 	}
 	if r.Whole && r.Outcome != Lost {
 		marksOf(l.answered, r.client).set(r.number)

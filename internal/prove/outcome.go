@@ -30,7 +30,7 @@ const (
 	// for, or followed by bytes that nobody asked for.
 	Wrong Outcome = "wrong"
 	// Duplicated: the service said that it had got the request more than once, which
-	// may not be sent again (RFC 9110 section 9.2.1 has the methods that may).
+	// may not be sent again (RFC 9110 section 9.2.2 has the methods that may).
 	Duplicated Outcome = "duplicated"
 	// ServiceError: the service itself answered with a 5xx.
 	ServiceError Outcome = "service_error"
@@ -91,12 +91,14 @@ type Result struct {
 	// Whole says that an answer came, and to its end.
 	Whole bool
 
-	client           int
-	number           uint64 // of the client's requests
-	slow, safe       bool
-	echoed, repeated bool
-	localPort        int
-	reused           bool
+	client     int
+	number     uint64 // of the client's requests
+	slow       bool
+	idempotent bool
+	echoed     bool
+	seen       uint64 // how often the service has got it, by its word
+	localPort  int
+	reused     bool
 }
 
 // lost fills in that the request got no whole answer on the connection, or no
@@ -146,8 +148,7 @@ func (c *client) judge(resp *http.Response, r *Request, a ending, res *Result) {
 	status := "status " + strconv.Itoa(resp.StatusCode)
 	ids := resp.Header.Values(HeaderID)
 	res.echoed = len(ids) == 1 && ids[0] == r.id
-	seen := seenTimes(resp)
-	res.repeated = seen > 1 && res.safe
+	res.seen = seenTimes(resp)
 	switch {
 	case a.bySegue:
 		end(Lost, status, errors.New("an error of Segue: the service didn't answer"))
@@ -159,8 +160,8 @@ func (c *client) judge(resp *http.Response, r *Request, a ending, res *Result) {
 		end(Wrong, "id", c.otherID(ids))
 	case a.extra > 0:
 		end(Wrong, "extra", fmt.Errorf("%d bytes follow the answer, as if it had been given twice", a.extra))
-	case seen > 1 && !res.safe:
-		end(Duplicated, "seen", fmt.Errorf("the service has got the request %d times", seen))
+	case res.seen > 1 && !res.idempotent:
+		end(Duplicated, "seen", fmt.Errorf("the service has got the request %d times", res.seen))
 	case resp.StatusCode >= 500:
 		end(ServiceError, status, errors.New("the service failed"))
 	case r.Status != 0 && resp.StatusCode != r.Status:

@@ -26,10 +26,11 @@ type Report struct {
 	// Releases are ordered by ID. The one with an empty ID has the requests
 	// whose answer named no release, or that had none.
 	Releases []ReleaseReport `json:"releases"`
-	// Echoed is how many answers gave the request's ID back; only these are known to
-	// be of this request. Repeated is how many requests the service got more than
-	// once, by its own word, though of a kind that may be sent again.
+	// Echoed is how many answers gave the request's ID back, and so are known to be
+	// its answers. Seen is how many said how often the service has got the request,
+	// Repeated how many of these said more than once of one that may be sent again.
 	Echoed   uint64 `json:"echoed"`
+	Seen     uint64 `json:"seen"`
 	Repeated uint64 `json:"repeated"`
 	// Moves counts how often a client was answered by another release than the
 	// time before; they are ordered by From and To.
@@ -130,6 +131,7 @@ func (l *ledger) report(now time.Time) Report {
 		Counts:      l.total,
 		Kinds:       map[Kind]Counts{},
 		Echoed:      l.echoed,
+		Seen:        l.seen,
 		Repeated:    l.repeated,
 		Causes:      maps.Clone(l.causes),
 		Connections: l.connections.Load(),

@@ -77,11 +77,11 @@ func isMismatch(err error) bool {
 	return is
 }
 
-// isSafe tells the methods of which a request may be sent again without harm (RFC 9110
-// section 9.2.1).
-func isSafe(method string) bool {
+// isIdempotent tells the methods of which a request may be sent again without harm (RFC
+// 9110 section 9.2.2).
+func isIdempotent(method string) bool {
 	switch method {
-	case http.MethodGet, http.MethodHead, http.MethodOptions, http.MethodTrace:
+	case http.MethodGet, http.MethodHead, http.MethodOptions, http.MethodTrace, http.MethodPut, http.MethodDelete:
 		return true
 	}
 	return false

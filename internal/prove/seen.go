@@ -45,7 +45,7 @@ func (g *Generator) CheckLog(log io.Reader) (LogReport, error) {
 			r.Logged++
 		case !marksOf(more, client).has(number):
 			marksOf(more, client).set(number)
-			r.again(fmt.Sprintf("%s-%d-%d", g.id, client, number), marksOf(g.ledger.unsafe, client).has(number))
+			r.again(fmt.Sprintf("%s-%d-%d", g.id, client, number), marksOf(g.ledger.once, client).has(number))
 		}
 	}
 	if err := lines.Err(); err != nil {
@@ -58,8 +58,8 @@ func (g *Generator) CheckLog(log io.Reader) (LogReport, error) {
 }
 
 // again counts a request that is there more than once.
-func (r *LogReport) again(id string, unsafe bool) {
-	if !unsafe {
+func (r *LogReport) again(id string, onlyOnce bool) {
+	if !onlyOnce {
 		r.Repeated++
 		return
 	}

@@ -7,35 +7,55 @@ import (
 	"time"
 )
 
-// Window is a time in which a release may answer. With a From it is one in which
-// clients may move from that release to the other.
+// Window is a time in which a release answers. With a From it is one in which clients
+// move from that release to the other.
 type Window struct {
 	From, Release string
 	// Begin and End may be zero: always before, always after.
 	Begin, End time.Time
 }
 
-// Outside counts, by release, the requests that it answered though none of its windows
-// says that it may: that were started after one of them had ended, and were over
-// before the next began. Windows with a From don't matter. As [Generator.Between], it
-// may count too few close to a window, but never too many.
+// Outside counts, by release, the requests that it answered outside of all of its
+// windows: that were started after one of them had ended, and were over before the next
+// began. Windows with a From don't matter. As [Generator.Between], it may count too few
+// close to a window, but never too many.
 func (g *Generator) Outside(windows []Window) map[string]uint64 {
+	g.ledger.mu.Lock()
+	defer g.ledger.mu.Unlock()
+	gaps := map[string][]gap{}
 	found := map[string]uint64{}
-	for m, n := range g.ledger.outside(windows) {
-		if m.From == "" {
-			found[m.To] += n
+	for m, s := range g.ledger.spans {
+		if m.from != "" || m.release == "" {
+			continue
+		}
+		if gaps[m.release] == nil {
+			gaps[m.release] = g.ledger.gapsOf(m.release, windows)
+		}
+		for _, free := range gaps[m.release] {
+			if n := s.inside(free); n > 0 {
+				found[m.release] += n
+			}
 		}
 	}
 	return found
 }
 
-// MovesOutside counts the moves of clients that no window with a From allows, in the
-// same way.
-func (g *Generator) MovesOutside(windows []Window) []Move {
+// MovesWithin counts the moves of clients by requests that were started and over in one
+// of the windows that are of this move, in the same way.
+func (g *Generator) MovesWithin(windows []Window) []Move {
+	g.ledger.mu.Lock()
+	defer g.ledger.mu.Unlock()
+	counts := map[Move]uint64{}
+	for m, s := range g.ledger.spans {
+		for _, w := range windows {
+			if m.from != "" && m.from == w.From && m.release == w.Release {
+				counts[Move{From: m.from, To: m.release}] += s.inside(g.ledger.gapOf(w))
+			}
+		}
+	}
 	var found []Move
-	for m, n := range g.ledger.outside(windows) {
-		if m.From != "" {
-			m.Count = n
+	for m, n := range counts {
+		if m.Count = n; n > 0 {
 			found = append(found, m)
 		}
 	}
@@ -61,38 +81,23 @@ func (g *Generator) During(from, to time.Time) (least, most uint64) {
 	return least, most
 }
 
-// gap is a time between two windows, since the load's start.
+// gap is a time, since the load's start.
 type gap struct{ after, before time.Duration }
 
-// outside counts by release, or by move, with a count of zero in the key.
-func (l *ledger) outside(windows []Window) map[Move]uint64 {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	gaps := map[Move][]gap{}
-	found := map[Move]uint64{}
-	for m, s := range l.spans {
-		if m.release == "" {
-			continue
-		}
-		key := Move{From: m.from, To: m.release}
-		if gaps[key] == nil {
-			gaps[key] = l.gapsOf(key, windows)
-		}
-		for _, g := range gaps[key] {
-			if n := s.within(g.after, math.MaxInt64); n > 0 && s.over < g.before {
-				found[key] += n
-			}
-		}
+// inside is how many requests of the span were surely started and over in it.
+func (s *span) inside(g gap) uint64 {
+	if s.over >= g.before {
+		return 0
 	}
-	return found
+	return s.within(g.after, math.MaxInt64)
 }
 
-// gapsOf are the times in which no window allows it.
-func (l *ledger) gapsOf(key Move, windows []Window) []gap {
-	var own []gap // the windows themselves, from after to before
+// gapsOf are the times in which no window of the release is.
+func (l *ledger) gapsOf(release string, windows []Window) []gap {
+	var own []gap
 	for _, w := range windows {
-		if w.From == key.From && w.Release == key.To {
-			own = append(own, gap{l.since(w.Begin, math.MinInt64), l.since(w.End, math.MaxInt64)})
+		if w.From == "" && w.Release == release {
+			own = append(own, l.gapOf(w))
 		}
 	}
 	slices.SortFunc(own, func(a, b gap) int { return cmp.Compare(a.after, b.after) })
@@ -110,10 +115,13 @@ func (l *ledger) gapsOf(key Move, windows []Window) []gap {
 	return gaps
 }
 
-// since is a time since the load's start; zero is what the caller says.
-func (l *ledger) since(t time.Time, zero time.Duration) time.Duration {
-	if t.IsZero() {
-		return zero
+func (l *ledger) gapOf(w Window) gap {
+	g := gap{math.MinInt64, math.MaxInt64}
+	if !w.Begin.IsZero() {
+		g.after = w.Begin.Sub(l.started)
 	}
-	return t.Sub(l.started)
+	if !w.End.IsZero() {
+		g.before = w.End.Sub(l.started)
+	}
+	return g
 }

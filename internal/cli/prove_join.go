@@ -1,0 +1,535 @@
+package cli
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"net"
+	"os"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/segue-deploy/segue/internal/api"
+	"github.com/segue-deploy/segue/internal/prove"
+)
+
+const (
+	// lookEvery is how often the proxy's count is read while the load runs, so that
+	// little of it is missing if the proxy dies.
+	lookEvery = 500 * time.Millisecond
+	// lookTimeout is how long the daemon may take to answer, answerTimeout how long
+	// one that is away is waited for when the load is over.
+	lookTimeout   = 2 * time.Second
+	answerTimeout = 20 * time.Second
+)
+
+// proof is what is printed at the end: the clients' count, and what it is held against.
+type proof struct {
+	URL string `json:"url"`
+	prove.Report
+	// Log is what the service's log has; nil without --log.
+	Log *prove.LogReport `json:"log,omitempty"`
+	// Joined is nil when no service of a daemon is known to be behind the URL, and
+	// then Alone says why.
+	Joined *joined `json:"joined,omitempty"`
+	Alone  string  `json:"alone,omitempty"`
+	// Proved says that nothing is known against it, Against what is.
+	Proved  bool     `json:"proved"`
+	Against []string `json:"against,omitempty"`
+}
+
+// agreement says how two counts of the same requests compare.
+type agreement string
+
+const (
+	// agree: they are equal, but for requests of which nobody can know.
+	agree agreement = "agree"
+	// more: the proxy has counted more; others use the service, too.
+	more agreement = "more"
+	// fewer: the proxy has counted fewer than were answered.
+	fewer agreement = "fewer"
+	// unknown: the proxy could not be asked, or was started anew meanwhile.
+	unknown agreement = "unknown"
+)
+
+// joined is what the daemon knows of the same time.
+type joined struct {
+	Service string `json:"service"`
+	// Counted is how many requests the proxy has accepted for the service, Failed how
+	// many of them it has lost.
+	Counted   uint64    `json:"counted"`
+	Failed    uint64    `json:"failed"`
+	Agreement agreement `json:"agreement"`
+	// Unknown says what could not be counted.
+	Unknown []string `json:"unknown,omitempty"`
+	// WrongRelease counts, by release, answers of one that was neither stable nor
+	// candidate at the time. Unjudged are names in X-Release that are no release's.
+	WrongRelease map[string]uint64 `json:"wrong_release,omitempty"`
+	Unjudged     []string          `json:"unjudged,omitempty"`
+	// Strayed counts clients that went back from the candidate to stable while it was
+	// not being taken back. It is only counted with --sticky.
+	Strayed []prove.Move `json:"strayed,omitempty"`
+	// Deployments are those that there were meanwhile.
+	Deployments []overlap `json:"deployments,omitempty"`
+	// Slowest says what was under way when the slowest request was sent.
+	Slowest string `json:"slowest_while,omitempty"`
+}
+
+// overlap is a deployment that there was while the load ran.
+type overlap struct {
+	ID        string             `json:"id"`
+	Candidate string             `json:"candidate"`
+	Stable    string             `json:"stable,omitempty"`
+	Kind      api.DeploymentKind `json:"kind"`
+	Phase     api.Phase          `json:"phase"`
+	// Accepted to Held are of its receipt.
+	Accepted uint64   `json:"accepted"`
+	Lost     uint64   `json:"lost"`
+	Retried  uint64   `json:"retried"`
+	Held     uint64   `json:"held"`
+	Unknown  []string `json:"unknown,omitempty"`
+	// Least and Most bound how many requests the clients have sent in its time, which
+	// they only know by their own clock.
+	Least uint64 `json:"sent_least"`
+	Most  uint64 `json:"sent_most"`
+	// Partly: it had begun before the load, or went on after it.
+	Partly    bool      `json:"partly,omitempty"`
+	Agreement agreement `json:"agreement"`
+}
+
+// counterpart looks at a service while the load runs. Its client is nil when there is none.
+type counterpart struct {
+	client  *api.Client
+	service string
+	// alone says why there is none.
+	alone string
+	// named: the user said which service it is.
+	named bool
+
+	mu    sync.Mutex
+	count tally
+	last  *api.Deployment
+}
+
+// counterpart finds the service and takes the first count. Without --service there need be
+// none.
+func (p *proveOptions) counterpart(ctx context.Context, host, path string) (*counterpart, error) {
+	w := &counterpart{client: p.client(), service: p.service, named: p.service != ""}
+	if !w.named {
+		service, err := findService(ctx, w.client, host, path)
+		if err != nil {
+			return &counterpart{alone: err.Error()}, nil
+		}
+		w.service = service
+	}
+	status, err := w.client.Status(ctx, w.service)
+	if err == nil && status.Worker {
+		err = fmt.Errorf("service %s is a worker: it takes no requests", w.service)
+	}
+	if err != nil {
+		return nil, err
+	}
+	w.see(status)
+	return w, nil
+}
+
+// findService finds the service whose route has a host and path.
+func findService(ctx context.Context, client *api.Client, host, path string) (string, error) {
+	ctx, cancel := context.WithTimeout(ctx, lookTimeout)
+	defer cancel()
+	services, err := client.Services(ctx)
+	if err != nil {
+		return "", err
+	}
+	routed := map[string]api.Release{}
+	for _, s := range services {
+		h, err := client.History(ctx, s.Service)
+		if err != nil {
+			return "", err
+		}
+		for _, r := range h.Releases {
+			if r.ID == s.Stable && !s.Worker {
+				routed[s.Service] = r
+			}
+		}
+	}
+	return routedTo(routed, host, path)
+}
+
+// routedTo is the service whose stable release takes requests for a host and path: the
+// most specific host, and then the longest path, as the proxy chooses.
+func routedTo(stable map[string]api.Release, host, path string) (string, error) {
+	if name, _, err := net.SplitHostPort(host); err == nil {
+		host = name
+	}
+	host = strings.ToLower(strings.TrimSuffix(host, "."))
+	best, service := [2]int{-1, -1}, ""
+	for name, r := range stable {
+		score := [2]int{hostMatch(r.Spec.Route.Hosts, host), pathMatch(r.Spec.Route.Paths, path)}
+		if score[0] >= 0 && score[1] >= 0 && (score[0] > best[0] || score[0] == best[0] && score[1] > best[1]) {
+			best, service = score, name
+		}
+	}
+	if service == "" {
+		return "", fmt.Errorf("no service of the daemon has the route %s%s", host, path)
+	}
+	return service, nil
+}
+
+// hostMatch is how specifically a route's hosts name one: the longer the name, the
+// more; 0 is every host, -1 not at all.
+func hostMatch(hosts []string, host string) int {
+	best := -1
+	if len(hosts) == 0 {
+		best = 0
+	}
+	for _, h := range hosts {
+		below, wild := strings.CutPrefix(h, "*")
+		if h == host {
+			best = max(best, 1<<16)
+		} else if wild && strings.HasSuffix(host, below) {
+			best = max(best, len(below))
+		}
+	}
+	return best
+}
+
+// pathMatch is the length of the longest of a route's prefixes that a path has, in whole
+// segments, or -1.
+func pathMatch(paths []string, path string) int {
+	if len(paths) == 0 {
+		return 0
+	}
+	best := -1
+	for _, p := range paths {
+		p = strings.TrimSuffix(p, "/")
+		if rest, ok := strings.CutPrefix(path, p); ok && (rest == "" || rest[0] == '/') {
+			best = max(best, len(p))
+		}
+	}
+	return best
+}
+
+// look reads the count from time to time.
+func (w *counterpart) look(ctx context.Context) {
+	if w.client == nil {
+		return
+	}
+	tick := time.NewTicker(lookEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-tick.C:
+			// A daemon that is away is asked again at the next tick.
+			_ = w.ask(ctx)
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+func (w *counterpart) ask(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, lookTimeout)
+	defer cancel()
+	status, err := w.client.Status(ctx, w.service)
+	if err != nil {
+		return err
+	}
+	if status.Traffic == nil {
+		return fmt.Errorf("the proxy does not answer: %s", status.TrafficError)
+	}
+	w.see(status)
+	return nil
+}
+
+func (w *counterpart) see(status api.ServiceStatus) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.count.add(status)
+	w.last = status.Deployment
+}
+
+// under says what was under way when the daemon last answered.
+func (w *counterpart) under() string {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.last == nil || w.last.Phase.Final() {
+		return ""
+	}
+	return doing(w.last.ID, w.last.Steps, func(st api.StepState) bool { return st.Status == api.StepRunning })
+}
+
+// doing names a deployment, and its step of which something is so.
+func doing(id string, steps []api.StepState, is func(api.StepState) bool) string {
+	for _, st := range steps {
+		if is(st) {
+			return id + ": " + st.String()
+		}
+	}
+	return id
+}
+
+// tally adds up the proxy's counters over its runs. A run is known by its epoch; one that
+// began meanwhile has counted from zero.
+type tally struct {
+	epoch           string
+	now, base, done traffic
+	seen            bool
+	unknown         []string
+	lastAt          time.Time
+}
+
+// traffic is what the proxy has counted of a service in one run.
+type traffic struct{ accepted, failed uint64 }
+
+func trafficOf(status api.ServiceStatus) traffic {
+	var t traffic
+	for _, r := range status.Traffic.Releases {
+		t.accepted += r.Accepted - r.Rerouted
+		t.failed += r.Failed.Sum()
+	}
+	return t
+}
+
+func (t *tally) add(status api.ServiceStatus) {
+	if status.Traffic == nil {
+		return
+	}
+	now := trafficOf(status)
+	switch {
+	case !t.seen:
+		t.seen, t.base = true, now
+	case status.Epoch != t.epoch:
+		t.unknown = append(t.unknown, fmt.Sprintf("the proxy was started anew after %s: what its predecessor counted after that is not known", t.lastAt.Format(time.TimeOnly)))
+		t.done = t.sum()
+		t.base = traffic{}
+	}
+	t.epoch, t.now, t.lastAt = status.Epoch, now, time.Now()
+}
+
+func (t *tally) sum() traffic {
+	return traffic{t.done.accepted + t.now.accepted - t.base.accepted, t.done.failed + t.now.failed - t.base.failed}
+}
+
+// account makes the proof when the load is over.
+func (p *proveOptions) account(ctx context.Context, url string, gen *prove.Generator, w *counterpart) (proof, error) {
+	result := proof{URL: url, Report: gen.Report(), Alone: w.alone}
+	if p.log != "" {
+		log, err := checkLog(gen, p.log)
+		if err != nil {
+			return proof{}, err
+		}
+		result.Log = &log
+	}
+	if w.client != nil {
+		j, err := w.join(ctx, gen, p.sticky, p.clients)
+		if err != nil {
+			return proof{}, err
+		}
+		result.Joined = &j
+		if j.Counted == 0 && !w.named && len(j.Unknown) == 0 && result.Sent > 0 {
+			result.Joined, result.Alone = nil, fmt.Sprintf("the daemon's service %s has the route, but the daemon's proxy has got none of the requests", w.service)
+		}
+	}
+	result.judge()
+	return result, nil
+}
+
+func checkLog(gen *prove.Generator, path string) (prove.LogReport, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return prove.LogReport{}, fmt.Errorf("--log: %w", err)
+	}
+	defer f.Close()
+	return gen.CheckLog(f)
+}
+
+// join asks the daemon for its side of the story. One that is away is waited for.
+func (w *counterpart) join(ctx context.Context, gen *prove.Generator, sticky bool, clients int) (joined, error) {
+	ctx, cancel := context.WithTimeout(ctx, answerTimeout)
+	defer cancel()
+	for err := w.ask(ctx); err != nil; err = w.ask(ctx) {
+		select {
+		case <-time.After(lookEvery / 5):
+		case <-ctx.Done():
+			return joined{Service: w.service, Agreement: unknown, Unknown: []string{fmt.Sprintf("the daemon could not be asked at the end: %v", err)}}, nil
+		}
+	}
+	history, err := w.client.History(ctx, w.service)
+	if err != nil {
+		return joined{}, err
+	}
+	report := gen.Report()
+	j := joined{Service: w.service, Counted: w.count.sum().accepted, Failed: w.count.sum().failed, Unknown: w.count.unknown}
+	j.Agreement = compare(report, j.Counted, len(j.Unknown) > 0)
+	j.releases(gen, report, history, sticky)
+	end := report.Started.Add(report.Elapsed)
+	for _, d := range history.Deployments {
+		if d.Began.IsZero() || d.Began.After(end) || !d.Finished.IsZero() && d.Finished.Before(report.Started) {
+			continue
+		}
+		receipt, err := w.client.Receipt(ctx, w.service, d.ID)
+		if err != nil {
+			return joined{}, err
+		}
+		j.Deployments = append(j.Deployments, overlapOf(gen, report, receipt, clients))
+		if at := report.Slowest.At; !at.Before(d.Began) && (d.Finished.IsZero() || at.Before(d.Finished)) {
+			j.Slowest = doing(d.ID, receipt.Steps, func(st api.StepState) bool {
+				return !st.Began.IsZero() && !at.Before(st.Began) && (st.Ended.IsZero() || at.Before(st.Ended))
+			})
+		}
+	}
+	return j, nil
+}
+
+// compare holds the proxy's count against the clients'. Of a lost request the proxy may
+// know or not.
+func compare(r prove.Report, counted uint64, incomplete bool) agreement {
+	switch {
+	case incomplete:
+		return unknown
+	case counted < r.Sent-r.Lost:
+		return fewer
+	case counted > r.Sent:
+		return more
+	}
+	return agree
+}
+
+// releases judges who answered.
+func (j *joined) releases(gen *prove.Generator, report prove.Report, history api.History, sticky bool) {
+	known := map[string]bool{"": true}
+	for _, r := range history.Releases {
+		known[r.ID] = true
+	}
+	for _, r := range report.Releases {
+		if !known[r.ID] {
+			j.Unjudged = append(j.Unjudged, r.ID)
+		}
+	}
+	for release, n := range gen.Outside(mayAnswer(history.Deployments)) {
+		if known[release] {
+			if j.WrongRelease == nil {
+				j.WrongRelease = map[string]uint64{}
+			}
+			j.WrongRelease[release] = n
+		}
+	}
+	if sticky {
+		j.Strayed = gen.MovesWithin(mayNotMove(history.Deployments))
+	}
+}
+
+// mayAnswer are the times in which each release is stable or candidate.
+func mayAnswer(all []api.Deployment) []prove.Window {
+	all = slices.DeleteFunc(slices.Clone(all), func(d api.Deployment) bool { return d.Began.IsZero() })
+	slices.SortFunc(all, func(a, b api.Deployment) int { return cmp.Or(a.Began.Compare(b.Began), a.Number-b.Number) })
+	var windows []prove.Window
+	stable, since := "", time.Time{}
+	for _, d := range all {
+		if stable == "" {
+			stable = d.Stable
+		}
+		windows = append(windows,
+			prove.Window{Release: stable, Begin: since, End: d.Began},
+			prove.Window{Release: d.Stable, Begin: d.Began, End: d.Finished},
+			prove.Window{Release: d.Candidate, Begin: d.Began, End: d.Finished})
+		stable, since = d.Stable, d.Finished
+		if d.Phase == api.PhasePromoted {
+			stable = d.Candidate
+		}
+		if !d.Phase.Final() {
+			return windows
+		}
+	}
+	return append(windows, prove.Window{Release: stable, Begin: since})
+}
+
+// mayNotMove are the times in which no client goes back from candidate to stable: from a
+// deployment's begin until the candidate is taken back, or is stable itself.
+func mayNotMove(all []api.Deployment) []prove.Window {
+	var windows []prove.Window
+	for _, d := range all {
+		if d.Began.IsZero() || d.Stable == "" || d.Stable == d.Candidate {
+			continue
+		}
+		end := d.Finished
+		for _, st := range d.Steps {
+			if st.Back && !st.Began.IsZero() {
+				end = st.Began
+				break
+			}
+		}
+		windows = append(windows, prove.Window{From: d.Candidate, Release: d.Stable, Begin: d.Began, End: end})
+	}
+	return windows
+}
+
+// overlapOf compares a receipt with what the clients sent in its time. Each client may
+// have one request on its way at either end.
+func overlapOf(gen *prove.Generator, report prove.Report, r api.Receipt, clients int) overlap {
+	o := overlap{
+		ID: r.Deployment, Candidate: r.Candidate, Stable: r.Stable, Kind: r.Kind, Phase: r.Phase,
+		Accepted: r.Total.Accepted - r.Total.Rerouted, Lost: r.Total.Lost, Retried: r.Total.Retried, Held: r.Held.Total, Unknown: r.Unknown,
+	}
+	over := report.Started.Add(report.Elapsed)
+	end := r.Finished
+	if end.IsZero() {
+		end = over
+	}
+	o.Partly = r.Began.Before(report.Started) || end.After(over) || !r.Phase.Final()
+	o.Least, o.Most = gen.During(r.Began, end)
+	o.Least -= min(o.Least, uint64(clients))
+	o.Most += uint64(clients)
+	switch {
+	case len(r.Unknown) > 0 || !r.Phase.Final():
+		o.Agreement = unknown
+	case o.Accepted+report.Lost < o.Least:
+		o.Agreement = fewer
+	case o.Accepted > o.Most:
+		o.Agreement = more
+	default:
+		o.Agreement = agree
+	}
+	return o
+}
+
+// judge lists what is known against the proof.
+func (p *proof) judge() {
+	against := func(n uint64, format string) {
+		if n > 0 {
+			p.Against = append(p.Against, fmt.Sprintf(format, n))
+		}
+	}
+	if p.Sent == 0 {
+		p.Against = append(p.Against, "no request was sent")
+	}
+	against(p.Lost, "%d lost")
+	against(p.Wrong, "%d answered wrongly")
+	against(p.Duplicated, "%d duplicated")
+	if p.Log != nil {
+		against(p.Log.Duplicated, "%d more than once in the service's log")
+	}
+	if j := p.Joined; j != nil {
+		var wrong, strayed uint64
+		for _, n := range j.WrongRelease {
+			wrong += n
+		}
+		for _, m := range j.Strayed {
+			strayed += m.Count
+		}
+		against(wrong, "%d answered by the wrong release")
+		against(strayed, "%d times a client went back to stable")
+		if j.Agreement == fewer {
+			p.Against = append(p.Against, "the proxy counted fewer than the clients")
+		}
+		for _, d := range j.Deployments {
+			if d.Agreement == fewer {
+				p.Against = append(p.Against, fmt.Sprintf("the receipt of %s has fewer than the clients", d.ID))
+			}
+		}
+	}
+	p.Proved = len(p.Against) == 0
+}
