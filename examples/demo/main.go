@@ -16,7 +16,7 @@
 //	GET  /healthz     200 when ready
 //	GET  /smoke       200 when the release is any good
 //	GET  /slow?d=5s   a line every 100 ms for that long, at the end the line "end"
-//	POST /echo        reads the body, answers its length and SHA-256
+//	POST /echo        reads the body, answers its length and SHA-256; so does POST /
 //	POST /upload      the same, reading slowly: ?rate=65536 bytes per second
 //	GET  /bytes?n=10  n bytes, of which byte i is i modulo 251
 //	GET  /status/503  an answer with that status

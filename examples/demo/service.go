@@ -57,6 +57,7 @@ func (s *service) handler() http.Handler {
 	mux.HandleFunc("GET /healthz", s.healthz)
 	mux.HandleFunc("GET /smoke", s.smoke)
 	mux.HandleFunc("GET /slow", s.slow)
+	mux.HandleFunc("POST /{$}", s.echo)
 	mux.HandleFunc("POST /echo", s.echo)
 	mux.HandleFunc("POST /upload", s.upload)
 	mux.HandleFunc("GET /bytes", s.bytes)

@@ -50,7 +50,8 @@ const (
 	more agreement = "more"
 	// fewer: the proxy has counted fewer than were answered.
 	fewer agreement = "fewer"
-	// unknown: the proxy could not be asked, or was started anew meanwhile.
+	// unknown: the proxy could not be asked, was started anew meanwhile, or counted for
+	// longer than the clients.
 	unknown agreement = "unknown"
 )
 
@@ -488,6 +489,8 @@ func overlapOf(gen *prove.Generator, report prove.Report, r api.Receipt, clients
 		o.Agreement = unknown
 	case o.Accepted+report.Lost < o.Least:
 		o.Agreement = fewer
+	case o.Partly:
+		o.Agreement = unknown
 	case o.Accepted > o.Most:
 		o.Agreement = more
 	default:

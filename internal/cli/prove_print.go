@@ -11,6 +11,9 @@ import (
 	"github.com/segue-deploy/segue/internal/prove"
 )
 
+// maxShown is how many failures are shown to a person; the JSON has more of them.
+const maxShown = 5
+
 // progress says from time to time how a load goes: one line that changes on a terminal,
 // and one after another elsewhere.
 type progress struct {
@@ -51,14 +54,9 @@ func progressLine(last, now prove.Report, under string, at time.Time) string {
 	if took := now.Elapsed - last.Elapsed; took > 0 {
 		rate = float64(now.Ended()-last.Ended()) / took.Seconds()
 	}
-	line := fmt.Sprintf("%s  %5.0f/s  %d sent, %d lost", at.Format(time.TimeOnly), rate, now.Sent, now.Lost)
-	for _, other := range []struct {
-		n    uint64
-		name string
-	}{{now.Wrong, "wrong"}, {now.Duplicated, "duplicated"}, {now.ServiceError, "errors of the service"}, {now.InFlight, "in flight"}} {
-		if other.n > 0 {
-			line += fmt.Sprintf(", %d %s", other.n, other.name)
-		}
+	line := fmt.Sprintf("%s  %5.0f/s  %d sent: %s", at.Format(time.TimeOnly), rate, now.Sent, countsText(now.Counts))
+	if now.InFlight > 0 {
+		line += fmt.Sprintf(", %d in flight", now.InFlight)
 	}
 	if who := answeredBy(last, now); who != "" {
 		line += "  by " + who
@@ -98,7 +96,7 @@ func printProof(out io.Writer, p proof) error {
 	}
 	fmt.Fprintf(out, "proof of %s: %s in %s (%.0f/s) on %s\n", p.URL, count(int(p.Sent), "request"), rough(p.Elapsed), rate, count(int(p.Connections), "connection"))
 	for _, k := range slices.Sorted(maps.Keys(p.Kinds)) {
-		fmt.Fprintf(out, "  %s: %s\n", k, p.Kinds[k])
+		fmt.Fprintf(out, "  %s: %s\n", k, countsText(p.Kinds[k]))
 	}
 	printProofReleases(out, p.Report)
 	if l := p.Latency; l.Count > 0 {
@@ -118,6 +116,20 @@ func printProof(out io.Writer, p proof) error {
 	}
 	_, err := fmt.Fprintf(out, "%s%s\n", verdict, conclusion(p))
 	return err
+}
+
+// countsText leaves out what there is none of.
+func countsText(c prove.Counts) string {
+	text := fmt.Sprintf("%d ok", c.OK)
+	for _, other := range []struct {
+		n    uint64
+		name string
+	}{{c.Lost, "lost"}, {c.Wrong, "wrong"}, {c.Duplicated, "duplicated"}, {c.ServiceError, "errors of the service"}} {
+		if other.n > 0 {
+			text += fmt.Sprintf(", %d %s", other.n, other.name)
+		}
+	}
+	return text
 }
 
 func slowestWhile(p proof) string {
@@ -154,11 +166,12 @@ func printFailures(out io.Writer, r prove.Report) {
 	for _, c := range slices.Sorted(maps.Keys(r.Causes)) {
 		fmt.Fprintf(out, "  %s: %d\n", c, r.Causes[c])
 	}
-	for _, f := range r.Failures {
+	shown := min(len(r.Failures), maxShown)
+	for _, f := range r.Failures[:shown] {
 		fmt.Fprintf(out, "    %s\n", oneLine(f.String()))
 	}
-	if all := r.Ended() - r.OK; all > uint64(len(r.Failures)) {
-		fmt.Fprintf(out, "    … and %d more\n", all-uint64(len(r.Failures)))
+	if more := r.Ended() - r.OK - uint64(shown); more > 0 {
+		fmt.Fprintf(out, "    … and %d more\n", more)
 	}
 }
 
@@ -231,14 +244,14 @@ func agreementText(j *joined, r prove.Report) string {
 
 func printOverlap(out io.Writer, d overlap) {
 	text := map[agreement]string{agree: "they agree", more: "more, of other clients if there were any", fewer: "they do NOT agree", unknown: "they can't be compared"}[d.Agreement]
-	if d.Partly {
-		text += " (the load was not there all the time)"
+	if d.Partly && d.Agreement == unknown {
+		text += ", since the load was not there all the time"
 	}
 	held := ""
 	if d.Held > 0 {
 		held = fmt.Sprintf(", %d held", d.Held)
 	}
-	fmt.Fprintf(out, "  %s (%s, %s): its receipt has %d accepted, %d lost, %d retried%s; the clients sent %d to %d in its time: %s\n",
+	fmt.Fprintf(out, "  %s (%s, %s): its receipt has %d accepted, %d lost, %d retried%s; the clients sent between %d and %d in its time: %s\n",
 		d.ID, d.Candidate, d.Phase, d.Accepted, d.Lost, d.Retried, held, d.Least, d.Most, text)
 	for _, u := range d.Unknown {
 		fmt.Fprintf(out, "    not known: %s\n", oneLine(u))
@@ -247,7 +260,7 @@ func printOverlap(out io.Writer, d overlap) {
 
 // conclusion is the verdict in one line.
 func conclusion(p proof) string {
-	text := fmt.Sprintf("lost %d of %d requests", p.Lost, p.Sent)
+	text := fmt.Sprintf("lost %d of %s", p.Lost, count(int(p.Sent), "request"))
 	if p.Seen > 0 || p.Log != nil {
 		text += fmt.Sprintf(", %d duplicated", p.Duplicated)
 	}
