@@ -55,7 +55,8 @@ func segue(ts *testscript.TestScript, args ...string) *exec.Cmd {
 	return cmd
 }
 
-// startDaemon runs a daemon until the script's end; then nothing is left of it.
+// startDaemon runs a daemon until the script's end; then nothing is left of it. Its
+// clients connect to $ADDRESS.
 func startDaemon(ts *testscript.TestScript, _ bool, _ []string) {
 	cmd := segue(ts, "serve", "--listen", "127.0.0.1:0")
 	ts.Defer(func() {
@@ -68,7 +69,9 @@ func startDaemon(ts *testscript.TestScript, _ bool, _ []string) {
 	log, err := cmd.StderrPipe()
 	ts.Check(err)
 	ts.Check(cmd.Start())
-	ts.Check(untilLine(log, regexp.MustCompile("msg=ready")))
+	ready, err := untilLine(log, regexp.MustCompile("msg=ready listen=([^ ]*)"))
+	ts.Check(err)
+	ts.Setenv("ADDRESS", ready[1])
 	go func() { _, _ = io.Copy(io.Discard, log) }()
 }
 
@@ -86,20 +89,21 @@ func awaitStatus(ts *testscript.TestScript, _ bool, args []string) {
 	// A safety net: nothing that is waited for takes nearly as long.
 	limit := time.AfterFunc(time.Minute, func() { _ = cmd.Process.Signal(os.Interrupt) })
 	defer limit.Stop()
-	ts.Check(untilLine(out, pattern))
+	_, err = untilLine(out, pattern)
+	ts.Check(err)
 	ts.Check(cmd.Process.Signal(os.Interrupt))
 	ts.Check(cmd.Wait())
 }
 
-// untilLine reads until a line matches.
-func untilLine(r io.Reader, pattern *regexp.Regexp) error {
+// untilLine reads until a line matches, and returns what does.
+func untilLine(r io.Reader, pattern *regexp.Regexp) ([]string, error) {
 	var seen strings.Builder
 	lines := bufio.NewScanner(r)
 	for lines.Scan() {
-		if pattern.MatchString(lines.Text()) {
-			return nil
+		if match := pattern.FindStringSubmatch(lines.Text()); match != nil {
+			return match, nil
 		}
 		seen.WriteString(lines.Text() + "\n")
 	}
-	return errors.Join(fmt.Errorf("no line matches %s:\n%s", pattern, &seen), lines.Err())
+	return nil, errors.Join(fmt.Errorf("no line matches %s:\n%s", pattern, &seen), lines.Err())
 }

@@ -97,7 +97,7 @@ func (p *proveOptions) run(cmd *cobra.Command, arg string) error {
 	if err != nil {
 		return err
 	}
-	if err := p.reaches(cmd.Context(), cfg.Target); err != nil {
+	if err := p.findable(cmd.Context(), cfg.Target); err != nil {
 		return err
 	}
 	w, err := p.counterpart(cmd.Context(), cfg.Host, target.Path)
@@ -112,10 +112,7 @@ func (p *proveOptions) run(cmd *cobra.Command, arg string) error {
 		return err
 	}
 	// Also when Ctrl-C has ended the load.
-	proof, err := p.account(context.WithoutCancel(cmd.Context()), arg, gen, w)
-	if err != nil {
-		return err
-	}
+	proof := p.account(context.WithoutCancel(cmd.Context()), arg, gen, w)
 	if asJSON {
 		err = printJSON(cmd.OutOrStdout(), proof)
 	} else {
@@ -205,12 +202,15 @@ func parseHeader(lines []string) (http.Header, error) {
 	return header, nil
 }
 
-// reaches tells a URL at which nobody is from a service that loses requests.
-func (p *proveOptions) reaches(ctx context.Context, address string) error {
+// findable tells a mistake, a log that is not there or a URL at which nobody is, from a
+// service that loses requests.
+func (p *proveOptions) findable(ctx context.Context, address string) error {
 	if p.log != "" {
-		if _, err := os.Stat(p.log); err != nil && !errors.Is(err, os.ErrNotExist) {
+		f, err := os.Open(p.log)
+		if err != nil {
 			return fmt.Errorf("--log: %w", err)
 		}
+		f.Close()
 	}
 	d := net.Dialer{Timeout: connectTimeout}
 	c, err := d.DialContext(ctx, "tcp", address)

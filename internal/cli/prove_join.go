@@ -23,13 +23,15 @@ const (
 	// one that is away is waited for when the load is over.
 	lookTimeout   = 2 * time.Second
 	answerTimeout = 20 * time.Second
+	// readingTime is how far the moment at which counters are read may be off.
+	readingTime = 50 * time.Millisecond
 )
 
 // proof is what is printed at the end: the clients' count, and what it is held against.
 type proof struct {
 	URL string `json:"url"`
 	prove.Report
-	// Log is what the service's log has; nil without --log.
+	// Log is what the service's log has; nil without --log, or when it can't be read.
 	Log *prove.LogReport `json:"log,omitempty"`
 	// Joined is nil when no service of a daemon is known to be behind the URL, and
 	// then Alone says why.
@@ -50,8 +52,7 @@ const (
 	more agreement = "more"
 	// fewer: the proxy has counted fewer than were answered.
 	fewer agreement = "fewer"
-	// unknown: the proxy could not be asked, was started anew meanwhile, or counted for
-	// longer than the clients.
+	// unknown: the proxy could not be asked, or was started anew meanwhile.
 	unknown agreement = "unknown"
 )
 
@@ -95,7 +96,7 @@ type overlap struct {
 	// they only know by their own clock.
 	Least uint64 `json:"sent_least"`
 	Most  uint64 `json:"sent_most"`
-	// Partly: it had begun before the load, or went on after it.
+	// Partly: its count began before the load, or went on after it.
 	Partly    bool      `json:"partly,omitempty"`
 	Agreement agreement `json:"agreement"`
 }
@@ -121,7 +122,8 @@ func (p *proveOptions) counterpart(ctx context.Context, host, path string) (*cou
 	if !w.named {
 		service, err := findService(ctx, w.client, host, path)
 		if err != nil {
-			return &counterpart{alone: err.Error()}, nil
+			alone := &counterpart{alone: err.Error()}
+			return alone, nil //nolint:nilerr // the load does without, and the report says why
 		}
 		w.service = service
 	}
@@ -314,28 +316,25 @@ func (t *tally) sum() traffic {
 	return traffic{t.done.accepted + t.now.accepted - t.base.accepted, t.done.failed + t.now.failed - t.base.failed}
 }
 
-// account makes the proof when the load is over.
-func (p *proveOptions) account(ctx context.Context, url string, gen *prove.Generator, w *counterpart) (proof, error) {
+// account makes the proof when the load is over. What can't be found out stands in it.
+func (p *proveOptions) account(ctx context.Context, url string, gen *prove.Generator, w *counterpart) proof {
 	result := proof{URL: url, Report: gen.Report(), Alone: w.alone}
 	if p.log != "" {
-		log, err := checkLog(gen, p.log)
-		if err != nil {
-			return proof{}, err
+		if log, err := checkLog(gen, p.log); err != nil {
+			result.Against = append(result.Against, err.Error())
+		} else {
+			result.Log = &log
 		}
-		result.Log = &log
 	}
 	if w.client != nil {
-		j, err := w.join(ctx, gen, p.sticky, p.clients)
-		if err != nil {
-			return proof{}, err
-		}
+		j := w.join(ctx, gen, p.sticky, p.clients)
 		result.Joined = &j
 		if j.Counted == 0 && !w.named && len(j.Unknown) == 0 && result.Sent > 0 {
 			result.Joined, result.Alone = nil, fmt.Sprintf("the daemon's service %s has the route, but the daemon's proxy has got none of the requests", w.service)
 		}
 	}
 	result.judge()
-	return result, nil
+	return result
 }
 
 func checkLog(gen *prove.Generator, path string) (prove.LogReport, error) {
@@ -347,24 +346,44 @@ func checkLog(gen *prove.Generator, path string) (prove.LogReport, error) {
 	return gen.CheckLog(f)
 }
 
-// join asks the daemon for its side of the story. One that is away is waited for.
-func (w *counterpart) join(ctx context.Context, gen *prove.Generator, sticky bool, clients int) (joined, error) {
+// join asks the daemon for its side of the story.
+func (w *counterpart) join(ctx context.Context, gen *prove.Generator, sticky bool, clients int) joined {
 	ctx, cancel := context.WithTimeout(ctx, answerTimeout)
 	defer cancel()
-	for err := w.ask(ctx); err != nil; err = w.ask(ctx) {
+	report := gen.Report()
+	err := w.askAtLast(ctx)
+	j := joined{Service: w.service, Counted: w.count.sum().accepted, Failed: w.count.sum().failed, Unknown: w.count.unknown}
+	j.Agreement = compare(report, j.Counted, err != nil || len(j.Unknown) > 0)
+	if err == nil {
+		err = j.deployments(ctx, w, gen, report, sticky, clients)
+	}
+	if err != nil {
+		j.Unknown = append(j.Unknown, fmt.Sprintf("the daemon could not be asked at the end: %v", err))
+	}
+	return j
+}
+
+// askAtLast takes the last count. A daemon that is away is waited for.
+func (w *counterpart) askAtLast(ctx context.Context) error {
+	for {
+		err := w.ask(ctx)
+		if err == nil {
+			return nil
+		}
 		select {
 		case <-time.After(lookEvery / 5):
 		case <-ctx.Done():
-			return joined{Service: w.service, Agreement: unknown, Unknown: []string{fmt.Sprintf("the daemon could not be asked at the end: %v", err)}}, nil
+			return err
 		}
 	}
+}
+
+// deployments adds those that there were meanwhile, and judges by them who answered.
+func (j *joined) deployments(ctx context.Context, w *counterpart, gen *prove.Generator, report prove.Report, sticky bool, clients int) error {
 	history, err := w.client.History(ctx, w.service)
 	if err != nil {
-		return joined{}, err
+		return err
 	}
-	report := gen.Report()
-	j := joined{Service: w.service, Counted: w.count.sum().accepted, Failed: w.count.sum().failed, Unknown: w.count.unknown}
-	j.Agreement = compare(report, j.Counted, len(j.Unknown) > 0)
 	j.releases(gen, report, history, sticky)
 	end := report.Started.Add(report.Elapsed)
 	for _, d := range history.Deployments {
@@ -373,7 +392,7 @@ func (w *counterpart) join(ctx context.Context, gen *prove.Generator, sticky boo
 		}
 		receipt, err := w.client.Receipt(ctx, w.service, d.ID)
 		if err != nil {
-			return joined{}, err
+			return err
 		}
 		j.Deployments = append(j.Deployments, overlapOf(gen, report, receipt, clients))
 		if at := report.Slowest.At; !at.Before(d.Began) && (d.Finished.IsZero() || at.Before(d.Finished)) {
@@ -382,7 +401,7 @@ func (w *counterpart) join(ctx context.Context, gen *prove.Generator, sticky boo
 			})
 		}
 	}
-	return j, nil
+	return nil
 }
 
 // compare holds the proxy's count against the clients'. Of a lost request the proxy may
@@ -468,29 +487,28 @@ func mayNotMove(all []api.Deployment) []prove.Window {
 	return windows
 }
 
-// overlapOf compares a receipt with what the clients sent in its time. Each client may
-// have one request on its way at either end.
+// overlapOf compares a receipt with what the clients sent in its time, as nearly as they
+// know it.
 func overlapOf(gen *prove.Generator, report prove.Report, r api.Receipt, clients int) overlap {
 	o := overlap{
 		ID: r.Deployment, Candidate: r.Candidate, Stable: r.Stable, Kind: r.Kind, Phase: r.Phase,
 		Accepted: r.Total.Accepted - r.Total.Rerouted, Lost: r.Total.Lost, Retried: r.Total.Retried, Held: r.Held.Total, Unknown: r.Unknown,
 	}
-	over := report.Started.Add(report.Elapsed)
-	end := r.Finished
-	if end.IsZero() {
-		end = over
+	if r.CountedFrom.IsZero() {
+		o.Agreement = unknown
+		return o
 	}
-	o.Partly = r.Began.Before(report.Started) || end.After(over) || !r.Phase.Final()
-	o.Least, o.Most = gen.During(r.Began, end)
+	o.Partly = r.CountedFrom.Before(report.Started) || r.CountedTo.After(report.Started.Add(report.Elapsed))
+	// Each client may have had one request on its way at either end.
+	o.Least, _ = gen.During(r.CountedFrom.Add(readingTime), r.CountedTo.Add(-readingTime))
+	_, o.Most = gen.During(r.CountedFrom.Add(-readingTime), r.CountedTo.Add(readingTime))
 	o.Least -= min(o.Least, uint64(clients))
 	o.Most += uint64(clients)
 	switch {
-	case len(r.Unknown) > 0 || !r.Phase.Final():
+	case len(r.Unknown) > 0:
 		o.Agreement = unknown
 	case o.Accepted+report.Lost < o.Least:
 		o.Agreement = fewer
-	case o.Partly:
-		o.Agreement = unknown
 	case o.Accepted > o.Most:
 		o.Agreement = more
 	default:

@@ -243,9 +243,9 @@ func agreementText(j *joined, r prove.Report) string {
 }
 
 func printOverlap(out io.Writer, d overlap) {
-	text := map[agreement]string{agree: "they agree", more: "more, of other clients if there were any", fewer: "they do NOT agree", unknown: "they can't be compared"}[d.Agreement]
-	if d.Partly && d.Agreement == unknown {
-		text += ", since the load was not there all the time"
+	text := map[agreement]string{agree: "they agree", more: "the others are of other clients", fewer: "they do NOT agree", unknown: "they can't be compared"}[d.Agreement]
+	if d.Partly && d.Agreement == more {
+		text += ", or from a time without this load"
 	}
 	held := ""
 	if d.Held > 0 {

@@ -25,6 +25,10 @@ type Receipt struct {
 	Finished   time.Time      `json:"finished,omitzero"`
 	Steps      []StepState    `json:"steps"`
 
+	// CountedFrom and CountedTo are when the proxy's counters were read first and last;
+	// zero when they could not be.
+	CountedFrom time.Time `json:"counted_from,omitzero"`
+	CountedTo   time.Time `json:"counted_to,omitzero"`
 	// Releases counts requests between Began and Finished, or until the last
 	// measurement of a deployment that is under way. Its last entry may have an
 	// empty release: requests for which none could be chosen.
@@ -146,6 +150,7 @@ func receiptOf(service string, d Deployment, measured []Measured) Receipt {
 	if d.Phase.Final() && !slices.ContainsFunc(measured, finished) {
 		r.Unknown = append(r.Unknown, "the proxy could not be asked when the deployment ended; counts stop before")
 	}
+	r.CountedFrom, r.CountedTo = measured[began].TakenAt, measured[len(measured)-1].TakenAt
 	r.count(measured[began:])
 	r.latency(measured, began)
 	return r

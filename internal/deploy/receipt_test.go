@@ -53,6 +53,9 @@ func TestReceipt(t *testing.T) {
 	if len(r.Unknown) > 0 || len(r.Releases) != 2 || len(r.Drains) != 1 {
 		t.Fatalf("%+v", r)
 	}
+	if r.CountedFrom != time.Unix(10, 0) || r.CountedTo != time.Unix(20, 0) {
+		t.Errorf("counted from %s to %s", r.CountedFrom, r.CountedTo)
+	}
 	r1, r2 := r.Releases[0], r.Releases[1]
 	for _, c := range []ReleaseReceipt{r1, r2, r.Total} {
 		identity(t, c)
