@@ -2,6 +2,7 @@ package cli
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
@@ -39,6 +40,7 @@ type proveOptions struct {
 	header         []string
 	host           string
 	sticky         bool
+	insecure       bool
 	log            string
 	seed           uint64
 }
@@ -76,6 +78,7 @@ func newProve(o *options) *cobra.Command {
 	f.StringArrayVarP(&p.header, "header", "H", nil, `a header line for every request: "Name: value"`)
 	f.StringVar(&p.host, "host", "", "the Host header (default: that of the URL)")
 	f.BoolVar(&p.sticky, "sticky", false, "keep cookies, and count clients that went back to stable while nothing was taken back")
+	f.BoolVar(&p.insecure, "insecure", false, "with https, take any certificate")
 	f.StringVar(&p.log, "log", "", "a log of the service in which each request's ID is: it is searched for duplicates when the load is over")
 	f.Uint64Var(&p.seed, "seed", 0, "for the choice of requests")
 	f.StringVarP(&p.service, "service", "s", "", "the service that the URL leads to (default: the one whose route has its host and path)")
@@ -97,7 +100,7 @@ func (p *proveOptions) run(cmd *cobra.Command, arg string) error {
 	if err != nil {
 		return err
 	}
-	if err := p.findable(cmd.Context(), cfg.Target); err != nil {
+	if err := p.findable(cmd.Context(), cfg); err != nil {
 		return err
 	}
 	w, err := p.counterpart(cmd.Context(), cfg.Host, target.Path)
@@ -158,10 +161,17 @@ func (p *proveOptions) config(arg string) (*url.URL, prove.Config, error) {
 		Requests: prove.Page{Method: p.method, Target: *target, Posts: p.posts, Body: p.body}.Requests,
 	}
 	if target.Port() == "" {
-		cfg.Target = net.JoinHostPort(target.Hostname(), "80")
+		cfg.Target = net.JoinHostPort(target.Hostname(), map[string]string{"http": "80", "https": "443"}[target.Scheme])
 	}
 	if p.host != "" {
 		cfg.Host = p.host
+	}
+	if target.Scheme == "https" {
+		name := url.URL{Host: cfg.Host}
+		cfg.TLS = &tls.Config{
+			ServerName: name.Hostname(), NextProtos: []string{"http/1.1"},
+			InsecureSkipVerify: p.insecure,
+		}
 	}
 	cfg.Fresh = p.clients * p.fresh / 100
 	cfg.KeepAlive = p.clients - cfg.Fresh
@@ -171,9 +181,7 @@ func (p *proveOptions) config(arg string) (*url.URL, prove.Config, error) {
 func proveTarget(arg string) (*url.URL, error) {
 	target, err := url.Parse(arg)
 	switch {
-	case err == nil && target.Scheme == "https":
-		return nil, fmt.Errorf("%s: https is not supported; give the http address behind it", arg)
-	case err != nil || target.Scheme != "http" || target.Hostname() == "":
+	case err != nil || target.Scheme != "http" && target.Scheme != "https" || target.Hostname() == "":
 		return nil, fmt.Errorf("%q is not a URL: write one like http://localhost:8080/", arg)
 	case target.User != nil:
 		return nil, fmt.Errorf("%s: the URL has a user; give credentials with --header", target.Redacted())
@@ -204,7 +212,7 @@ func parseHeader(lines []string) (http.Header, error) {
 
 // findable tells a mistake, a log that is not there or a URL at which nobody is, from a
 // service that loses requests.
-func (p *proveOptions) findable(ctx context.Context, address string) error {
+func (p *proveOptions) findable(ctx context.Context, cfg prove.Config) error {
 	if p.log != "" {
 		f, err := os.Open(p.log)
 		if err != nil {
@@ -212,12 +220,21 @@ func (p *proveOptions) findable(ctx context.Context, address string) error {
 		}
 		f.Close()
 	}
-	d := net.Dialer{Timeout: connectTimeout}
-	c, err := d.DialContext(ctx, "tcp", address)
+	ctx, cancel := context.WithTimeout(ctx, connectTimeout)
+	defer cancel()
+	var d net.Dialer
+	c, err := d.DialContext(ctx, "tcp", cfg.Target)
 	if err != nil {
-		return fmt.Errorf("nobody can be reached at %s: %w", address, cause(err))
+		return fmt.Errorf("nobody can be reached at %s: %w", cfg.Target, cause(err))
 	}
-	return c.Close()
+	defer c.Close()
+	if cfg.TLS == nil {
+		return nil
+	}
+	if err := tls.Client(c, cfg.TLS).HandshakeContext(ctx); err != nil {
+		return fmt.Errorf("no TLS with %s: %w; --insecure takes any certificate", cfg.Target, err)
+	}
+	return nil
 }
 
 // cause leaves out of an error of the network what the message says already.

@@ -4,7 +4,12 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"log/slog"
 	"maps"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
 	"reflect"
 	"strings"
 	"testing"
@@ -32,6 +37,9 @@ func TestProveConfig(t *testing.T) {
 	}
 	if want := []string{"b:c", "d"}; !reflect.DeepEqual(cfg.Header["X-A"], want) {
 		t.Errorf("%q", cfg.Header)
+	}
+	if _, cfg, err = p.config("https://shop.example"); err != nil || cfg.Target != "shop.example:443" || cfg.TLS == nil || cfg.TLS.ServerName != "shop.example" || cfg.TLS.InsecureSkipVerify {
+		t.Errorf("%+v, %v", cfg, err)
 	}
 	p.host = "other"
 	if _, cfg, err = p.config("http://[::1]:8080/a"); err != nil || cfg.Target != "[::1]:8080" || cfg.Host != "other" {
@@ -62,6 +70,62 @@ func TestProveRefusesMistakes(t *testing.T) {
 		if _, _, err := p.config(change(p)); err == nil || !strings.Contains(err.Error(), want) || strings.Contains(err.Error(), "secret") {
 			t.Errorf("error %v, want one that says %q", err, want)
 		}
+	}
+}
+
+// proven runs `segue prove` without a daemon.
+func proven(t *testing.T, args ...string) (code int, stdout, stderr string) {
+	t.Helper()
+	var out, errs bytes.Buffer
+	args = append([]string{"prove", "--state-dir", t.TempDir(), "--for", "200ms", "--clients", "2", "--fresh", "50", "--rate", "0"}, args...)
+	code = Run(t.Context(), args, strings.NewReader(""), &out, &errs)
+	return code, out.String(), errs.String()
+}
+
+// The command's verdict on services that do something wrong.
+func TestProveFinds(t *testing.T) {
+	log := filepath.Join(t.TempDir(), "log")
+	for name, c := range map[string]struct {
+		args []string
+		h    func(w http.ResponseWriter, r *http.Request)
+		code int
+		want string
+	}{
+		"nothing":          {nil, func(http.ResponseWriter, *http.Request) {}, 0, "\nproved: lost 0 of "},
+		"errors":           {nil, func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(500) }, 0, " errors of the service itself\n"},
+		"losses":           {nil, func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) }, 2, "\nNOT proved: lost "},
+		"mixed up answers": {nil, func(w http.ResponseWriter, _ *http.Request) { w.Header().Set("X-Load-Id", "x") }, 2, " answered wrongly\n"},
+		"duplicates":       {[]string{"--post", "100"}, func(w http.ResponseWriter, _ *http.Request) { w.Header().Set("X-Load-Seen", "2") }, 2, "\nNOT proved: lost 0 of "},
+		"duplicates in the log": {[]string{"--method", "PATCH", "--log", log}, func(_ http.ResponseWriter, r *http.Request) {
+			f, _ := os.OpenFile(log, os.O_APPEND|os.O_WRONLY, 0)
+			fmt.Fprintf(f, "one %[1]s\ntwo %[1]s\n", r.Header.Get("X-Load-Id"))
+			f.Close()
+		}, 2, " more than once in the service's log\n"},
+		"that the log is gone": {[]string{"--log", log}, func(http.ResponseWriter, *http.Request) { _ = os.Remove(log) }, 2, "no such file or directory\n"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			if err := os.WriteFile(log, nil, 0o600); err != nil {
+				t.Fatal(err)
+			}
+			s := httptest.NewServer(http.HandlerFunc(c.h))
+			defer s.Close()
+			code, out, errs := proven(t, append(c.args, s.URL)...)
+			if code != c.code || !strings.Contains(out, c.want) || errs != "" {
+				t.Errorf("exit code %d, want %d and %q\n%s%s", code, c.code, c.want, out, errs)
+			}
+		})
+	}
+}
+
+func TestProveOverTLS(t *testing.T) {
+	s := httptest.NewTLSServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}))
+	s.Config.ErrorLog = slog.NewLogLogger(slog.DiscardHandler, 0)
+	defer s.Close()
+	if code, out, errs := proven(t, "--insecure", s.URL); code != 0 || !strings.Contains(out, "\nproved: ") {
+		t.Errorf("exit code %d: %s%s", code, out, errs)
+	}
+	if code, out, errs := proven(t, s.URL); code != 1 || out != "" || !strings.Contains(errs, "certificate signed by unknown authority; --insecure takes any certificate") {
+		t.Errorf("exit code %d: %s%s", code, out, errs)
 	}
 }
 

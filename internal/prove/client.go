@@ -208,7 +208,18 @@ func (c *client) connection(cutting context.Context, deadline time.Time) (*conn,
 		return nil, err
 	}
 	c.ledger.connections.Add(1)
-	return newConn(cutting, raw)
+	cn, err := newConn(cutting, raw)
+	if err != nil {
+		return nil, err
+	}
+	if c.cfg.TLS != nil {
+		cn.limit(cutting, deadline)
+		if err := cn.secure(cutting, c.cfg.TLS); err != nil {
+			cn.close()
+			return nil, err
+		}
+	}
+	return cn, nil
 }
 
 func (c *client) dropConn() {

@@ -3,6 +3,7 @@ package prove
 import (
 	"bufio"
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
@@ -12,12 +13,17 @@ import (
 	"time"
 )
 
+// idleLook is how long TLS may take to make something of bytes that are there.
+const idleLook = time.Millisecond
+
 // conn is a client's connection.
 type conn struct {
 	net.Conn
 	raw syscall.RawConn
-	in  *bufio.Reader
-	out *bufio.Writer
+	// secured: there is TLS between raw and in.
+	secured bool
+	in      *bufio.Reader
+	out     *bufio.Writer
 	// requests is how many have been written to it; received how many bytes came
 	// in since the last one was, ended that no more will.
 	requests int
@@ -45,13 +51,25 @@ func newConn(cutting context.Context, raw net.Conn) (*conn, error) {
 	return c, nil
 }
 
+// secure begins TLS.
+func (c *conn) secure(ctx context.Context, config *tls.Config) error {
+	secured := tls.Client(c.Conn, config)
+	if err := secured.HandshakeContext(ctx); err != nil {
+		return fmt.Errorf("begin TLS: %w", err)
+	}
+	c.Conn, c.secured = secured, true
+	c.out.Reset(secured)
+	return nil
+}
+
 // counting counts what it reads.
 type counting struct{ c *conn }
 
 func (r counting) Read(b []byte) (int, error) {
 	n, err := r.c.Conn.Read(b)
 	r.c.received += int64(n)
-	r.c.ended = errors.Is(err, io.EOF)
+	// The latter is TLS that ends without saying so.
+	r.c.ended = errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF)
 	return n, err
 }
 
@@ -128,8 +146,26 @@ func (c *conn) idle() idleState {
 		return reset
 	case err == nil && n == 0:
 		return closed
+	case err == nil && c.secured:
+		return c.idleTLS()
 	case err == nil, errors.Is(err, syscall.EAGAIN):
 		return alive
+	default:
+		return reset
+	}
+}
+
+// idleTLS looks into the bytes that are there: TLS says by some of them that it ends,
+// and others are for nobody but TLS itself.
+func (c *conn) idleTLS() idleState {
+	_ = c.SetReadDeadline(time.Now().Add(idleLook)) // fails on a closed connection, as will the rest
+	_, err := c.in.Peek(1)
+	timeout, _ := errors.AsType[net.Error](err)
+	switch {
+	case err == nil, timeout != nil && timeout.Timeout():
+		return alive
+	case c.ended:
+		return closed
 	default:
 		return reset
 	}

@@ -47,6 +47,7 @@ package prove
 import (
 	"context"
 	"crypto/rand"
+	"crypto/tls"
 	"encoding/hex"
 	"errors"
 	"fmt"
@@ -65,6 +66,8 @@ type Config struct {
 	// for Target.
 	Target string
 	Host   string
+	// TLS is for connections over it; nil is none. HTTP/1.1 is spoken in any case.
+	TLS *tls.Config
 
 	// KeepAlive, Fresh and Slow are how many clients of each sort run. Slow ones
 	// ask for answers that take long, every other one on fresh connections.
