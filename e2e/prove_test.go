@@ -33,6 +33,7 @@ type proof struct {
 			Accepted, Lost, Held uint64
 			Least                uint64 `json:"sent_least"`
 			Most                 uint64 `json:"sent_most"`
+			ClientsLost          uint64 `json:"clients_lost"`
 		}
 	}
 }
@@ -169,7 +170,7 @@ func TestProveFindsLosses(t *testing.T) {
 	if r.Proved || r.Lost == 0 || r.Wrong+r.Duplicated > 0 || r.Joined == nil || r.Joined.Agreement != "agree" || r.Joined.Failed != r.Lost {
 		t.Fatalf("%s", text)
 	}
-	if d := r.Joined.Deployments; len(d) != 1 || d[0].Lost != r.Lost {
+	if d := r.Joined.Deployments; len(d) != 1 || d[0].Lost != r.Lost || d[0].ClientsLost != r.Lost {
 		t.Errorf("%s", text)
 	}
 	if want := fmt.Sprintf("[%d lost]", r.Lost); fmt.Sprint(r.Against) != want {

@@ -93,9 +93,12 @@ type overlap struct {
 	Held     uint64   `json:"held"`
 	Unknown  []string `json:"unknown,omitempty"`
 	// Least and Most bound how many requests the clients have sent in its time, which
-	// they only know by their own clock.
-	Least uint64 `json:"sent_least"`
-	Most  uint64 `json:"sent_most"`
+	// they only know by their own clock. They have lost ClientsLost of them, and the
+	// slowest took Slowest.
+	Least       uint64        `json:"sent_least"`
+	Most        uint64        `json:"sent_most"`
+	ClientsLost uint64        `json:"clients_lost"`
+	Slowest     time.Duration `json:"slowest"`
 	// Partly: its count began before the load, or went on after it.
 	Partly    bool      `json:"partly,omitempty"`
 	Agreement agreement `json:"agreement"`
@@ -500,10 +503,10 @@ func overlapOf(gen *prove.Generator, report prove.Report, r api.Receipt, clients
 	}
 	o.Partly = r.CountedFrom.Before(report.Started) || r.CountedTo.After(report.Started.Add(report.Elapsed))
 	// Each client may have had one request on its way at either end.
-	o.Least, _ = gen.During(r.CountedFrom.Add(readingTime), r.CountedTo.Add(-readingTime))
-	_, o.Most = gen.During(r.CountedFrom.Add(-readingTime), r.CountedTo.Add(readingTime))
-	o.Least -= min(o.Least, uint64(clients))
-	o.Most += uint64(clients)
+	inner := gen.During(r.CountedFrom.Add(readingTime), r.CountedTo.Add(-readingTime))
+	outer := gen.During(r.CountedFrom.Add(-readingTime), r.CountedTo.Add(readingTime))
+	o.Least, o.Most = inner.Least-min(inner.Least, uint64(clients)), outer.Most+uint64(clients)
+	o.ClientsLost, o.Slowest = outer.Lost, outer.Slowest
 	switch {
 	case len(r.Unknown) > 0:
 		o.Agreement = unknown

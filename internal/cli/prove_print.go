@@ -251,8 +251,8 @@ func printOverlap(out io.Writer, d overlap) {
 	if d.Held > 0 {
 		held = fmt.Sprintf(", %d held", d.Held)
 	}
-	fmt.Fprintf(out, "  %s (%s, %s): its receipt has %d accepted, %d lost, %d retried%s; the clients sent between %d and %d in its time: %s\n",
-		d.ID, d.Candidate, d.Phase, d.Accepted, d.Lost, d.Retried, held, d.Least, d.Most, text)
+	fmt.Fprintf(out, "  %s (%s, %s): its receipt has %d accepted, %d lost, %d retried%s; the clients sent between %d and %d in its time and lost %d, and the slowest took %s: %s\n",
+		d.ID, d.Candidate, d.Phase, d.Accepted, d.Lost, d.Retried, held, d.Least, d.Most, d.ClientsLost, rough(d.Slowest), text)
 	for _, u := range d.Unknown {
 		fmt.Fprintf(out, "    not known: %s\n", oneLine(u))
 	}

@@ -325,10 +325,10 @@ func TestPrintProof(t *testing.T) {
   the service's log: 1200 of 1200 requests, 1 more than once; 2 were sent again, as they may be; 1 answered and not there
     more than once: a-1-1
   web: the clients sent 1200 requests, the proxy counted 1201 accepted: 1 more, of other clients if there were any
-  d2 (r2, promoted): its receipt has 300 accepted, 0 lost, 1 retried, 2 held; the clients sent between 290 and 310 in its time: they agree
-  d3 (r3, running): its receipt has 50 accepted, 0 lost, 0 retried; the clients sent between 60 and 90 in its time: they can't be compared
+  d2 (r2, promoted): its receipt has 300 accepted, 0 lost, 1 retried, 2 held; the clients sent between 290 and 310 in its time and lost 0, and the slowest took 0s: they agree
+  d3 (r3, running): its receipt has 50 accepted, 0 lost, 0 retried; the clients sent between 60 and 90 in its time and lost 0, and the slowest took 0s: they can't be compared
     not known: why
-  d4 (r4, running): its receipt has 99 accepted, 0 lost, 0 retried; the clients sent between 60 and 90 in its time: the others are of other clients, or from a time without this load
+  d4 (r4, running): its receipt has 99 accepted, 0 lost, 0 retried; the clients sent between 60 and 90 in its time and lost 0, and the slowest took 0s: the others are of other clients, or from a time without this load
   not checked: the release of answers by v7, which is no release of web
   wrong release: 4 answers by r1 when it was neither stable nor candidate
   sticky: clients went back from r2 to r1, 3 times

@@ -53,10 +53,12 @@ type moment struct {
 }
 
 // span is when the requests of one moment were started, and when the last of them
-// ended, since the load's own start.
+// ended, since the load's own start; how many were lost, and how long the slowest took
+// that was answered and was not slow on purpose.
 type span struct {
-	count             uint64
+	count, lost       uint64
 	first, last, over time.Duration
+	slowest           time.Duration
 }
 
 func newLedger(maxRequests uint64, maxFailures int, log *slog.Logger) *ledger {
@@ -203,6 +205,12 @@ func (l *ledger) note(m moment, r Result) {
 	s.count++
 	s.first, s.last = min(s.first, at), max(s.last, at)
 	s.over = max(s.over, at+r.Took)
+	if r.Outcome == Lost {
+		s.lost++
+	}
+	if r.Whole && !r.slow {
+		s.slowest = max(s.slowest, r.Took)
+	}
 }
 
 func (l *ledger) between(from, to time.Time) map[string]uint64 {

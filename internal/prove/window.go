@@ -63,22 +63,34 @@ func (g *Generator) MovesWithin(windows []Window) []Move {
 	return found
 }
 
-// During is how many requests were started between two times: at least and at most.
-func (g *Generator) During(from, to time.Time) (least, most uint64) {
+// Part is what the clients counted of the requests that were started in a time.
+type Part struct {
+	// Least and Most bound how many were started then.
+	Least, Most uint64
+	// Lost and Slowest are of Most: how many were lost, and how long the slowest took
+	// that was answered and was not slow on purpose.
+	Lost    uint64
+	Slowest time.Duration
+}
+
+// During counts the requests that were started between two times.
+func (g *Generator) During(from, to time.Time) Part {
 	g.ledger.mu.Lock()
 	defer g.ledger.mu.Unlock()
 	after, before := from.Sub(g.ledger.started), to.Sub(g.ledger.started)
+	var p Part
 	for m, s := range g.ledger.spans {
-		switch {
-		case m.from != "" || s.last < after || s.first > before:
-		case s.first > after && s.last < before:
-			least += s.count
-			most += s.count
-		default:
-			most += s.count
+		if m.from != "" || s.last < after || s.first > before {
+			continue
 		}
+		p.Most += s.count
+		if s.first > after && s.last < before {
+			p.Least += s.count
+		}
+		p.Lost += s.lost
+		p.Slowest = max(p.Slowest, s.slowest)
 	}
-	return least, most
+	return p
 }
 
 // gap is a time, since the load's start.

@@ -83,8 +83,13 @@ func TestDuring(t *testing.T) {
 	}{
 		{0, 400, 5, 5}, {100, 300, 4, 4}, {150, 250, 1, 3}, {200, 250, 1, 1}, {191, 209, 0, 0}, {400, 500, 0, 0},
 	} {
-		if least, most := g.During(at(c.from), at(c.to)); least != c.least || most != c.most {
-			t.Errorf("from %d to %d ms: %d to %d, want %d to %d", c.from, c.to, least, most, c.least, c.most)
+		if p := g.During(at(c.from), at(c.to)); p.Least != c.least || p.Most != c.most || p.Lost > 0 || (p.Slowest == 10*time.Millisecond) != (p.Most > 0) {
+			t.Errorf("from %d to %d ms: %+v, want %d to %d", c.from, c.to, p, c.least, c.most)
 		}
+	}
+	g.ledger.sent()
+	g.ledger.ended(Result{Outcome: Lost, Cause: "reset", Err: mismatch("x"), Started: at(220), Took: time.Second})
+	if p := g.During(at(200), at(300)); p != (Part{Least: 3, Most: 3, Lost: 1, Slowest: 10 * time.Millisecond}) {
+		t.Errorf("with a lost one: %+v", p)
 	}
 }
