@@ -24,6 +24,8 @@ const (
 	connectTimeout = 5 * time.Second
 	// finishTimeout is how long the requests in flight at the end may take.
 	finishTimeout = 10 * time.Second
+	// maxPost is how many bytes a POST may have.
+	maxPost = 1 << 30
 	// progressEvery is how often a line says how it goes.
 	progressEvery = time.Second
 )
@@ -73,7 +75,7 @@ func newProve(o *options) *cobra.Command {
 	f.DurationVar(&p.duration, "for", 10*time.Second, "how long; 0 is until Ctrl-C")
 	f.DurationVar(&p.timeout, "timeout", 30*time.Second, "how long a request may take")
 	f.StringVar(&p.method, "method", http.MethodGet, "the method of the requests")
-	f.IntVar(&p.posts, "post", 0, "percent of the requests that are POSTs instead, with random bytes")
+	f.IntVar(&p.posts, "post", 0, "percent of the requests that are POSTs instead")
 	f.IntVar(&p.body, "body", 1024, "how many bytes a POST has")
 	f.StringArrayVarP(&p.header, "header", "H", nil, `a header line for every request: "Name: value"`)
 	f.StringVar(&p.host, "host", "", "the Host header (default: that of the URL)")
@@ -140,8 +142,8 @@ func (p *proveOptions) config(arg string) (*url.URL, prove.Config, error) {
 		return nil, prove.Config{}, fmt.Errorf("--fresh %d: want percent, 0 to 100", p.fresh)
 	case p.posts < 0 || p.posts > 100:
 		return nil, prove.Config{}, fmt.Errorf("--post %d: want percent, 0 to 100", p.posts)
-	case p.body < 0 || p.body > 64<<20:
-		return nil, prove.Config{}, fmt.Errorf("--body %d: want bytes, 0 to %d", p.body, 64<<20)
+	case p.body < 0 || p.body > maxPost:
+		return nil, prove.Config{}, fmt.Errorf("--body %d: want bytes, 0 to %d", p.body, maxPost)
 	case !(p.rate >= 0):
 		return nil, prove.Config{}, fmt.Errorf("--rate %g: want requests per second, or 0", p.rate)
 	case p.duration < 0:

@@ -31,7 +31,7 @@ func TestNewRefusesMistakes(t *testing.T) {
 func TestGoodServiceLosesNothing(t *testing.T) {
 	g := generator(t, Config{
 		Target: serve(t, service("r1")), Host: "demo.example", KeepAlive: 4, Fresh: 3, MaxRequests: 2000,
-		Requests: Page{Target: url.URL{Path: "/a b", RawQuery: "c"}, Posts: 30, Body: 100}.Requests,
+		Requests: Page{Target: url.URL{Path: "/a b", RawQuery: "c"}, Posts: 30, Body: 70_000}.Requests,
 	})
 	r := run(t, g)
 	if r.Sent != 2000 || r.OK != 2000 || r.Echoed != 2000 || len(r.Failures) != 0 || r.IdleReset != 0 {

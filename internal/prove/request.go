@@ -1,7 +1,6 @@
 package prove
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
 	"io"
@@ -93,7 +92,7 @@ type Page struct {
 	Method string
 	// Target is where it is; only its path and query matter, and an empty path is "/".
 	Target url.URL
-	// Posts is the share of POSTs in percent, each with Body random bytes.
+	// Posts is the share of POSTs in percent, each with Body bytes.
 	Posts, Body int
 }
 
@@ -102,10 +101,6 @@ func (p Page) Requests(c Client) func(id string) *Request {
 	method := p.Method
 	orDefault(&method, http.MethodGet)
 	orDefault(&p.Target.Path, "/")
-	body := make([]byte, p.Body)
-	for i := range body {
-		body[i] = byte(c.Random.IntN(256))
-	}
 	return func(string) *Request {
 		r := &Request{Kind: Kind(strings.ToLower(method)), HTTP: &http.Request{
 			Method: method, URL: &url.URL{Path: p.Target.Path, RawPath: p.Target.RawPath, RawQuery: p.Target.RawQuery},
@@ -115,7 +110,20 @@ func (p Page) Requests(c Client) func(id string) *Request {
 		}
 		r.Kind, r.HTTP.Method = "post", http.MethodPost
 		r.HTTP.Header = http.Header{"Content-Type": {"application/octet-stream"}}
-		r.HTTP.Body, r.HTTP.ContentLength = io.NopCloser(bytes.NewReader(body)), int64(len(body))
+		r.HTTP.ContentLength = int64(p.Body)
+		r.HTTP.Body = io.NopCloser(io.LimitReader(&filler{}, r.HTTP.ContentLength))
 		return r
 	}
+}
+
+// filler is a body without end, of which byte i is i modulo 251.
+type filler struct{ next byte }
+
+// Read is part of [io.Reader].
+func (f *filler) Read(b []byte) (int, error) {
+	for i := range b {
+		b[i] = f.next
+		f.next = (f.next + 1) % 251
+	}
+	return len(b), nil
 }
