@@ -291,9 +291,7 @@ func (x *call) pass(resp *http.Response) {
 	if cookie := x.flight.setCookie(&x.request, x.origin); cookie != "" {
 		header.Add("Set-Cookie", cookie)
 	}
-	if x.p.closing.Load() {
-		header.Set("Connection", "close") // which net/http makes GOAWAY for HTTP/2
-	}
+	x.sayClose()
 	for name := range resp.Trailer {
 		header.Add("Trailer", name)
 		if x.r.ProtoMajor == 1 {
@@ -326,6 +324,14 @@ func (x *call) pass(resp *http.Response) {
 	x.latency = time.Since(x.start)
 	x.loop.do(func() { x.flight.end(answered, x.status, x.latency) })
 	x.copied.answered(x.status)
+}
+
+// sayClose tells the client that the connection closes if this proxy ends, or another one
+// has taken over; net/http makes GOAWAY of it for HTTP/2.
+func (x *call) sayClose() {
+	if x.p.closing.Load() || x.p.leaving.Load() {
+		x.w.Header().Set("Connection", "close")
+	}
 }
 
 // passFields copies the fields of an answer, but those for one connection.
@@ -401,6 +407,7 @@ func (x *call) say(status int, message string) {
 	h.Set(requestIDHeader, string(x.id))
 	h.Set("Via", "1.1 segue")
 	h.Set("Content-Length", strconv.Itoa(len(text)))
+	x.sayClose()
 	x.w.WriteHeader(status)
 	if x.r.Method != http.MethodHead {
 		n, _ := io.WriteString(x.w, text)

@@ -65,6 +65,38 @@ func (c *Client) Shutdown(ctx context.Context, grace time.Duration) error {
 	return c.call(ctx, shutdownPath, shutdownRequest{grace}, nil)
 }
 
+// TakeOver is [Proxy.TakeOver].
+func (c *Client) TakeOver(ctx context.Context, path string, grace time.Duration) (Predecessor, error) {
+	var old Predecessor
+	err := c.call(ctx, takeOverPath, takeOverRequest{path, grace}, &old)
+	return old, err
+}
+
+// What follows is for a successor: it is about the one process alone.
+
+func (c *Client) applyOwn(ctx context.Context, t Table) error {
+	return c.call(ctx, ownPath+applyPath, t, nil)
+}
+
+func (c *Client) drainOwn(ctx context.Context, service, release string, timeout time.Duration) (DrainResult, error) {
+	var result DrainResult
+	err := c.call(ctx, ownPath+drainPath, drainRequest{service, release, timeout}, &result)
+	return result, err
+}
+
+func (c *Client) statsOwn(ctx context.Context) (Stats, error) {
+	var stats Stats
+	err := c.call(ctx, ownPath+statsPath, struct{}{}, &stats)
+	return stats, err
+}
+
+// last waits for the end of a proxy that was taken over, and returns what it has counted.
+func (c *Client) last(ctx context.Context) (Stats, error) {
+	var stats Stats
+	err := c.call(ctx, lastPath, struct{}{}, &stats)
+	return stats, err
+}
+
 // call sends in and reads the answer into out, if that isn't nil.
 func (c *Client) call(ctx context.Context, path string, in, out any) error {
 	text, err := json.Marshal(in)

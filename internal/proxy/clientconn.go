@@ -73,6 +73,10 @@ func (c *clientConn) ready() {
 	case lingering:
 		c.linger()
 	default:
+		if c.loop.passer != nil && !c.broken {
+			c.pass()
+			return
+		}
 		c.await()
 	}
 }
@@ -170,7 +174,7 @@ func (c *clientConn) next() {
 	c.served = true
 	c.since = c.loop.now
 	c.loop.timers.set(&c.timer, c.loop.now.Add(c.loop.p.cfg.IdleTimeout))
-	if c.readable || c.unread() > 0 {
+	if c.readable || c.unread() > 0 || c.loop.passer != nil {
 		c.loop.again(c)
 	}
 }
@@ -273,13 +277,18 @@ func (c *clientConn) close() {
 	c.gone()
 }
 
-// gone forgets a connection that is not the loop's any more.
+// gone forgets a connection that is not this proxy's any more.
 func (c *clientConn) gone() {
+	c.forgetIn()
+	c.loop.p.clients.release()
+}
+
+// forgetIn has nothing in the loop lead to the connection.
+func (c *clientConn) forgetIn() {
 	c.loop.timers.forget(&c.timer)
 	c.start, c.end = 0, 0
 	c.giveBack()
 	c.loop.load.Add(-1)
-	c.loop.p.clients.release()
 }
 
 // reset closes the connection so that the client can't take what it got for a

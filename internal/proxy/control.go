@@ -24,7 +24,17 @@ const (
 	infoPath     = "/v1/info"
 	shutdownPath = "/v1/shutdown"
 	socketsPath  = "/v1/sockets"
+	takeOverPath = "/v1/takeover"
+	handoverPath = "/v1/handover"
+	lastPath     = "/v1/last"
+	// ownPath comes before a path of a successor's, which is about the one process alone.
+	ownPath = "/v1/own"
 )
+
+type takeOverRequest struct {
+	Socket string        `json:"socket"`
+	Grace  time.Duration `json:"grace"`
+}
 
 type drainRequest struct {
 	Service string        `json:"service"`
@@ -62,6 +72,20 @@ func (p *Proxy) startControl(l net.Listener, clients []net.Listener, helpers *sy
 	mux.Handle("POST "+shutdownPath, command(func(ctx context.Context, s shutdownRequest) (struct{}, error) {
 		return struct{}{}, p.Shutdown(ctx, s.Grace)
 	}))
+	mux.Handle("POST "+ownPath+applyPath, command(func(ctx context.Context, t Table) (struct{}, error) {
+		return struct{}{}, p.applyOwn(ctx, t)
+	}))
+	mux.Handle("POST "+ownPath+drainPath, command(func(ctx context.Context, d drainRequest) (DrainResult, error) {
+		return p.drainOwn(ctx, d.Service, d.Release, d.Timeout)
+	}))
+	mux.Handle("POST "+ownPath+statsPath, command(func(ctx context.Context, _ struct{}) (Stats, error) {
+		return p.ownStats(ctx)
+	}))
+	mux.Handle("POST "+lastPath, command(p.last))
+	mux.Handle("POST "+takeOverPath, command(func(ctx context.Context, t takeOverRequest) (Predecessor, error) {
+		return p.TakeOver(ctx, t.Socket, t.Grace)
+	}))
+	mux.HandleFunc("POST "+handoverPath, p.handOver)
 	mux.HandleFunc("POST "+socketsPath, func(w http.ResponseWriter, _ *http.Request) { p.handSockets(w, clients) })
 	server := &http.Server{
 		Handler:           mux,

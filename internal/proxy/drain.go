@@ -160,3 +160,13 @@ func (d *drain) end() {
 		part.loop.mu.Unlock()
 	}
 }
+
+// plus returns the sums of two drains that went on at the same time.
+func (r DrainResult) plus(o DrainResult) DrainResult {
+	r.InFlight += o.InFlight
+	r.Upgraded += o.Upgraded
+	r.Finished += o.Finished
+	r.Cut += o.Cut
+	r.Waited = max(r.Waited, o.Waited)
+	return r
+}

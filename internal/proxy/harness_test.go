@@ -51,6 +51,16 @@ func start(t *testing.T, cfg Config, services ...Service) *running {
 	if err != nil {
 		t.Fatal(err)
 	}
+	r := startOn(t, cfg, l)
+	if len(services) > 0 {
+		r.apply(1, services...)
+	}
+	return r
+}
+
+// startOn is start on sockets that are there, of which the first is the one to use.
+func startOn(t *testing.T, cfg Config, listeners ...net.Listener) *running {
+	t.Helper()
 	path := controlPath(t)
 	control, err := net.Listen("unix", path)
 	if err != nil {
@@ -59,8 +69,9 @@ func start(t *testing.T, cfg Config, services ...Service) *running {
 	p := New(cfg)
 	ctx, cancel := context.WithCancel(context.Background())
 	result := make(chan error, 1)
-	go func() { result <- p.Run(ctx, []net.Listener{l}, control) }()
+	go func() { result <- p.Run(ctx, listeners, control) }()
 	transport := &http.Transport{DisableCompression: true, MaxIdleConnsPerHost: 64}
+	l := listeners[0]
 	r := &running{
 		Proxy: p, t: t, addr: l.Addr().String(), url: "http://" + l.Addr().String(),
 		control:  NewClient(path),
@@ -88,9 +99,6 @@ func start(t *testing.T, cfg Config, services ...Service) *running {
 		}
 		r.addsUp()
 	})
-	if len(services) > 0 {
-		r.apply(1, services...)
-	}
 	return r
 }
 
@@ -130,9 +138,14 @@ func (r *running) settle() {
 	})
 }
 
+// stats returns what the proxy says, or, of one that was replaced or has ended, what it has
+// counted itself.
 func (r *running) stats() Stats {
 	r.t.Helper()
 	s, err := r.Stats(context.Background())
+	if r.leaving.Load() || r.life.Err() != nil {
+		s, err = r.ownStats(context.Background())
+	}
 	if err != nil {
 		r.t.Fatal(err)
 	}

@@ -58,6 +58,10 @@ type loop struct {
 	pause     timer
 	ended     bool
 
+	// passer takes the connections that wait for a request, once another proxy has taken
+	// over; nil while they stay.
+	passer *passer
+
 	inbox inbox
 }
 
@@ -233,10 +237,10 @@ func (l *loop) accept(listener int) {
 		to := l.p.leastBusy(l)
 		to.load.Add(1)
 		if to != l {
-			to.hand(fd, from)
+			to.hand(handed{fd: fd, from: from})
 			continue
 		}
-		l.adopt(fd, from)
+		l.adopt(handed{fd: fd, from: from})
 	}
 }
 
@@ -260,10 +264,11 @@ type pausedAccept loop
 func (p *pausedAccept) expire() { (*loop)(p).listen() }
 
 // adopt serves a connection from now on.
-func (l *loop) adopt(fd int, from netip.Addr) {
-	c := newClientConn(l, from)
-	if err := c.watch(l, fd, c); err != nil {
-		closeFD(fd)
+func (l *loop) adopt(h handed) {
+	c := newClientConn(l, h.from)
+	c.resume(&h)
+	if err := c.watch(l, h.fd, c); err != nil {
+		closeFD(h.fd)
 		c.gone()
 		l.p.cfg.Logger.Warn("a client's connection is lost", "reason", err)
 		return
@@ -281,15 +286,21 @@ type inbox struct {
 	poller *poller
 }
 
+// handed is a client's connection on its way to a loop, be it in another process.
 type handed struct {
 	fd   int
 	from netip.Addr
+	// begun is set when it was served before: left is how long it may go on to be as it
+	// is, unread what was read of it, and inHead whether that is the beginning of a head.
+	begun, inHead bool
+	left          time.Duration
+	unread        []byte
 }
 
 // hand gives a connection to this loop; the loop that does so has its own lock only.
-func (l *loop) hand(fd int, from netip.Addr) {
+func (l *loop) hand(h handed) {
 	l.inbox.mu.Lock()
-	l.inbox.conns = append(l.inbox.conns, handed{fd, from})
+	l.inbox.conns = append(l.inbox.conns, h)
 	l.inbox.mu.Unlock()
 	l.wake()
 }
@@ -300,7 +311,7 @@ func (l *loop) takeInbox() {
 	l.inbox.conns = nil
 	l.inbox.mu.Unlock()
 	for _, h := range conns {
-		l.adopt(h.fd, h.from)
+		l.adopt(h)
 	}
 	if l.p.clients.hasRoom() && l.p.accepting.Load() && l.pause.index == 0 {
 		l.listen()

@@ -25,6 +25,9 @@
 //     those is a call (call.go), with a goroutine of its own and a flight of the loop.
 //   - account.go counts the outcome, for which drain.go may wait.
 //
+// Another proxy process can take over while all this goes on. handover.go is the side
+// that gives, succession.go the one that takes, passer.go what goes from one to the other.
+//
 // Routing, choice, counting and the rules of retrying know nothing of sockets. The
 // messages themselves are read by package h1.
 //
@@ -44,6 +47,7 @@ package proxy
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"sync"
@@ -78,8 +82,25 @@ type Proxy struct {
 	changed chan struct{}
 
 	// accepting is set while connections are accepted, closing when answers should say
-	// that their connection closes.
-	accepting, closing atomic.Bool
+	// that their connection closes, leaving when another proxy has taken over.
+	accepting, closing, leaving atomic.Bool
+	// base is what was counted by proxies before this one, which have ended, predecessors
+	// are those that haven't. zero is what all of them had counted when the epoch began. mu
+	// guards them, and the epoch.
+	base, zero   Stats
+	predecessors []*predecessor
+	// passing takes the connections to the proxy that has taken over; nil is none.
+	passing atomic.Pointer[passer]
+	// incoming are the connections over which predecessors pass on what they have.
+	incoming incoming
+	// links are the goroutines between this proxy and others; life ends them.
+	links   links
+	life    context.Context
+	endLife context.CancelFunc
+	// taken, with room for one, has the grace after a handover. ended is closed when
+	// nothing is counted any more.
+	taken chan time.Duration
+	ended chan struct{}
 	// failed, with room for one, has why Run can't go on.
 	failed chan error
 	// shutdown carries the grace of the one Shutdown; stopped is closed when no
@@ -100,6 +121,12 @@ type Info struct {
 	// Table is the version of the table in force, 0 before the first.
 	Table   uint64    `json:"table"`
 	Started time.Time `json:"started"`
+	// Leaving is set when another proxy has taken over from this one, Connections how many
+	// of clients this one has.
+	Leaving     bool  `json:"leaving"`
+	Connections int64 `json:"connections"`
+	// Predecessors are those from which it has taken over, and which haven't ended.
+	Predecessors []Predecessor `json:"predecessors,omitempty"`
 }
 
 // New returns a proxy that serves nothing until Run.
@@ -119,9 +146,13 @@ func New(cfg Config) *Proxy {
 		shutdown:  make(chan time.Duration, 1),
 		stopped:   make(chan struct{}),
 		left:      make(chan struct{}, 1),
+		taken:     make(chan time.Duration, 1),
+		ended:     make(chan struct{}),
 	}
+	p.life, p.endLife = context.WithCancel(context.Background())
 	p.clients.changed = p.clientsChanged
 	p.door = newDoor(p)
+	p.incoming.changed = p.clientsChanged
 	for range cfg.Loops {
 		p.loops = append(p.loops, newLoop(p))
 	}
@@ -131,27 +162,54 @@ func New(cfg Config) *Proxy {
 // Apply puts a table in force, and returns when it is: no request that comes then
 // goes anywhere but where the table says. To apply the table in force again does
 // nothing. An invalid table, and one whose version is not above that in force,
-// is an error and changes nothing.
+// is an error and changes nothing. It is in force in the predecessors, too.
 func (p *Proxy) Apply(ctx context.Context, t Table) error {
+	if p.leaving.Load() {
+		return fmt.Errorf("apply table %d: %w", t.Version, errReplaced)
+	}
+	if err := p.applyOwn(ctx, t); err != nil {
+		return err
+	}
+	return p.withPredecessors(ctx, func(pr *predecessor) error { return pr.client.applyOwn(ctx, t) })
+}
+
+func (p *Proxy) applyOwn(ctx context.Context, t Table) error {
 	if err := ctx.Err(); err != nil {
 		return fmt.Errorf("apply table %d: %w", t.Version, err)
 	}
 	if err := t.Validate(); err != nil {
 		return fmt.Errorf("apply table %d: %w", t.Version, err)
 	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if err := p.enforce(t); err != nil {
+		return err
+	}
+	p.begin()
+	return nil
+}
+
+// begin has connections be accepted. The caller holds mu.
+func (p *Proxy) begin() {
+	select {
+	case <-p.first:
+	default:
+		close(p.first)
+	}
+}
+
+// enforce puts a valid table in force. The caller holds mu.
+func (p *Proxy) enforce(t Table) error {
 	content, err := contentOf(t)
 	if err != nil {
 		return err
 	}
-	p.mu.Lock()
-	defer p.mu.Unlock()
 	if t.Version <= p.version {
 		if p.content == content {
 			return nil
 		}
 		return fmt.Errorf("apply table %d: table %d is in force; the version must be higher", t.Version, p.version)
 	}
-	first := p.version == 0
 	p.version, p.content = t.Version, content
 	p.shared.beginHolds(t, p.loops[0].table)
 	for _, l := range p.loops {
@@ -161,9 +219,6 @@ func (p *Proxy) Apply(ctx context.Context, t Table) error {
 	}
 	p.shared.follow(p.loops[0].table)
 	p.copies.follow(p.loops[0].table)
-	if first {
-		close(p.first)
-	}
 	select {
 	case p.changed <- struct{}{}:
 	default:
@@ -178,8 +233,30 @@ func (p *Proxy) Apply(ctx context.Context, t Table) error {
 // which new requests are held, it is all of it; in a hold the clients of WebSockets
 // are told to go as well. One that was never there is drained
 // at once. When ctx ends first, Drain returns its error and cuts nothing; so it does
-// when what it drains gets requests again.
+// when what it drains gets requests again. It is about the predecessors, too.
 func (p *Proxy) Drain(ctx context.Context, service, release string, timeout time.Duration) (DrainResult, error) {
+	if p.leaving.Load() {
+		return DrainResult{}, fmt.Errorf("drain %s %s: %w", service, release, errReplaced)
+	}
+	var (
+		mu  sync.Mutex
+		sum DrainResult
+	)
+	add := func(r DrainResult, err error) error {
+		mu.Lock()
+		defer mu.Unlock()
+		sum = sum.plus(r)
+		return err
+	}
+	others := make(chan error, 1)
+	go func() {
+		others <- p.withPredecessors(ctx, func(pr *predecessor) error { return add(pr.client.drainOwn(ctx, service, release, timeout)) })
+	}()
+	err := errors.Join(add(p.drainOwn(ctx, service, release, timeout)), <-others)
+	return sum, err
+}
+
+func (p *Proxy) drainOwn(ctx context.Context, service, release string, timeout time.Duration) (DrainResult, error) {
 	d := &drain{service: service, release: release, news: make(chan struct{}, 1)}
 	p.mu.Lock()
 	for _, l := range p.loops {
@@ -198,8 +275,21 @@ func (p *Proxy) Drain(ctx context.Context, service, release string, timeout time
 	return d.run(ctx, timeout)
 }
 
-// Stats returns what was counted until now.
+// Stats returns what was counted until now, by predecessors, too.
 func (p *Proxy) Stats(ctx context.Context) (Stats, error) {
+	for {
+		if p.leaving.Load() {
+			return Stats{}, fmt.Errorf("read the proxy's counters: %w", errReplaced)
+		}
+		s, err := p.sum(ctx)
+		if !errors.Is(err, errEnded) {
+			return s, err
+		}
+	}
+}
+
+// ownStats returns what this process has counted.
+func (p *Proxy) ownStats(ctx context.Context) (Stats, error) {
 	if err := ctx.Err(); err != nil {
 		return Stats{}, fmt.Errorf("read the proxy's counters: %w", err)
 	}
@@ -233,14 +323,24 @@ func (p *Proxy) Stats(ctx context.Context) (Stats, error) {
 func (p *Proxy) Info(context.Context) (Info, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return Info{Pid: os.Getpid(), Epoch: p.epoch, Version: p.cfg.Version, Started: p.started, Table: p.version}, nil
+	info := Info{
+		Pid: os.Getpid(), Epoch: p.epoch, Version: p.cfg.Version, Started: p.started, Table: p.version,
+		Leaving: p.leaving.Load(), Connections: p.clients.open.Load(),
+	}
+	for _, pr := range p.predecessors {
+		info.Predecessors = append(info.Predecessors, pr.Predecessor)
+	}
+	return info, nil
 }
 
 // Shutdown ends Run: it accepts no more connections, lets the requests in flight be
 // answered, tells their clients to close their connections, and cuts what is left
 // after the grace. It returns when no connection is accepted any more. Only the
-// first of several says how long the grace is.
+// first of several says how long the grace is. Predecessors are told the same.
 func (p *Proxy) Shutdown(ctx context.Context, grace time.Duration) error {
+	if err := p.withPredecessors(ctx, func(pr *predecessor) error { return pr.client.Shutdown(ctx, grace) }); err != nil {
+		p.cfg.Logger.Warn("shut a proxy down that was replaced", "error", err)
+	}
 	select {
 	case p.shutdown <- grace:
 	default:

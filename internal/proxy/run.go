@@ -45,21 +45,43 @@ func (p *Proxy) Run(ctx context.Context, listeners []net.Listener, control net.L
 		grace, err = p.awaitEnd(ctx)
 	}
 
-	p.closing.Store(true)
-	stopAccepting()
-	closeListeners(listeners)
-	close(p.stopped)
 	p.door.leave()
+	if p.leaving.Load() {
+		stopAccepting()
+		close(p.stopped)
+		// The listeners stay open: whoever starts a proxy in the place of a successor that
+		// has died takes them from here.
+		grace, err = p.awaitEmpty(ctx, grace)
+		p.closing.Store(true)
+	} else {
+		p.closing.Store(true)
+		stopAccepting()
+		closeListeners(listeners)
+		close(p.stopped)
+	}
+	p.incoming.stop()
 	p.clientsOut(max(grace, 0))
 	p.door.close()
 	p.tunnels.Wait()
 	p.copies.stop()
 	stopLoops()
+	p.goodbye(ctx)
 
 	stopBackground()
 	p.stopControl(controlServer)
 	helpers.Wait()
+	p.links.Wait()
 	return err
+}
+
+// goodbye ends what there is between this proxy and others. One that was taken over tells
+// what it has counted.
+func (p *Proxy) goodbye(ctx context.Context) {
+	close(p.ended)
+	if p.leaving.Load() {
+		sleep(ctx, lastWords)
+	}
+	p.endLife()
 }
 
 func closeListeners(listeners []net.Listener) {
@@ -170,6 +192,8 @@ func (p *Proxy) awaitEnd(ctx context.Context) (grace time.Duration, err error) {
 	select {
 	case grace = <-p.shutdown:
 		return grace, nil
+	case grace = <-p.taken:
+		return grace, nil
 	case <-ctx.Done():
 		return p.cfg.ShutdownGrace, nil
 	case err = <-p.failed:
@@ -185,7 +209,7 @@ func (p *Proxy) clientsOut(grace time.Duration) {
 	defer end.Stop()
 	tick := time.NewTicker(sweepInterval)
 	defer tick.Stop()
-	for p.clients.open.Load() > 0 {
+	for p.clients.open.Load() > 0 || p.incoming.open() {
 		select {
 		case <-p.left:
 		case <-tick.C:

@@ -208,6 +208,21 @@ func acceptFD(listener int) (fd int, from netip.Addr, errno syscall.Errno) {
 	return fd, from, 0
 }
 
+// peerOf returns the address of a client whose connection came from another process.
+func peerOf(fd int) netip.Addr {
+	peer, err := unix.Getpeername(fd)
+	if err != nil {
+		return netip.Addr{} // it has gone
+	}
+	switch a := peer.(type) {
+	case *unix.SockaddrInet4:
+		return netip.AddrFrom4(a.Addr)
+	case *unix.SockaddrInet6:
+		return netip.AddrFrom16(a.Addr).Unmap()
+	}
+	return netip.Addr{}
+}
+
 // address is an upstream's address as the kernel wants it.
 type address struct {
 	family int

@@ -42,6 +42,7 @@ func closeFD(int)                                       {}
 func shutdownWriteFD(int)                               {}
 func resetFD(int)                                       {}
 func acceptFD(int) (int, netip.Addr, syscall.Errno)     { return -1, netip.Addr{}, syscall.ENOSYS }
+func peerOf(int) netip.Addr                             { return netip.Addr{} }
 func connectedFD(int) error                             { return syscall.ENOSYS }
 func listenerFD(net.Listener) (int, error)              { return -1, syscall.ENOSYS }
 func ackedFD(int) int64                                 { return -1 }

@@ -2,11 +2,12 @@ package proxy
 
 import "time"
 
-// Stats is what a proxy process has counted since it started. Counters only
-// grow while Epoch stays the same.
+// Stats is what a proxy has counted since its epoch began, with the proxies from which it
+// has taken over. Counters only grow while Epoch stays the same.
 type Stats struct {
-	// Epoch names this run of the proxy process; another value means that the
-	// counters began again at zero.
+	// Epoch names the time over which was counted: from the start of a proxy process, or the
+	// death of a predecessor, over all takeovers. Another value means that the counters
+	// began again at zero.
 	Epoch string    `json:"epoch"`
 	At    time.Time `json:"at"`
 	// Table is the version of the table in force.

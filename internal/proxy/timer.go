@@ -130,3 +130,11 @@ func (ts *timers) down(t *timer) {
 		ts.put(least, index)
 	}
 }
+
+// left is how long it is from now until t expires; 0 when it never does.
+func (ts *timers) left(t *timer, now time.Time) time.Duration {
+	if t.due == 0 {
+		return 0
+	}
+	return max(time.Duration(t.due-ts.moment(now)), time.Millisecond)
+}
