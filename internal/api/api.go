@@ -20,6 +20,52 @@ type Version struct {
 	Version string `json:"version"`
 	Go      string `json:"go"`
 	Pid     int    `json:"pid"`
+	// Started tells one run of the daemon from another, also in the same process.
+	Started time.Time `json:"started"`
+	// Proxy is the one that serves; nil when none answers.
+	Proxy *ProxyVersion `json:"proxy,omitempty"`
+}
+
+// ProxyVersion says what a proxy is.
+type ProxyVersion struct {
+	Pid     int       `json:"pid"`
+	Version string    `json:"version"`
+	Started time.Time `json:"started"`
+	// Connections are those of clients.
+	Connections int64 `json:"connections"`
+	// Differs is in what it is not as the daemon would start one: "version", "binary" or
+	// "settings"; empty is in nothing.
+	Differs string `json:"differs,omitempty"`
+	// Replaced are those from which it has taken over and which still have something in
+	// flight.
+	Replaced []ProxyVersion `json:"replaced,omitempty"`
+}
+
+// UpgradeRequest asks the daemon to go on as another binary.
+type UpgradeRequest struct {
+	// Binary is its whole path; empty is that of the daemon's own.
+	Binary string `json:"binary,omitempty"`
+}
+
+// Upgrade is what becomes of the daemon.
+type Upgrade struct {
+	Binary string `json:"binary"`
+	From   string `json:"from"`
+	To     string `json:"to"`
+	// Needed is unset when the daemon is that binary already.
+	Needed bool `json:"needed"`
+}
+
+// ProxyUpgradeRequest asks for a proxy as the daemon would start it.
+type ProxyUpgradeRequest struct {
+	// Drain is how long the old one may go on with what can't be passed on; 0 is ten minutes.
+	Drain spec.Duration `json:"drain,omitempty"`
+}
+
+// ProxyUpgrade is what has become of the proxy. Both are the same when nothing had to be done.
+type ProxyUpgrade struct {
+	From ProxyVersion `json:"from"`
+	To   ProxyVersion `json:"to"`
 }
 
 // DeployRequest asks for a deployment of a new release.

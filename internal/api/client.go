@@ -86,6 +86,17 @@ func (c *Client) StopAll(ctx context.Context) error {
 	return resp.Body.Close()
 }
 
+// Upgrade has the daemon go on as another binary. A later Version has another Started once
+// it has.
+func (c *Client) Upgrade(ctx context.Context, req UpgradeRequest) (Upgrade, error) {
+	return call[Upgrade](ctx, c, http.MethodPost, "/v1/upgrade", req)
+}
+
+// UpgradeProxy replaces the proxy, if it isn't as the daemon would start it.
+func (c *Client) UpgradeProxy(ctx context.Context, req ProxyUpgradeRequest) (ProxyUpgrade, error) {
+	return call[ProxyUpgrade](ctx, c, http.MethodPost, "/v1/upgrade/proxy", req)
+}
+
 // Upload packs a file or directory and stores it with the daemon. An empty path
 // stores the empty artifact.
 func (c *Client) Upload(ctx context.Context, path string) (Uploaded, error) {

@@ -111,6 +111,7 @@ func (w *world) start() {
 	w.server = &Server{
 		Engine: engine, Version: Version{Version: "v0", Go: "go", Pid: 1}, Logger: logger,
 		StopAll: func() { w.stops++; close(w.stopped) },
+		Proxies: func(context.Context) (ProxyVersion, error) { return ProxyVersion{Pid: 2, Version: "v0"}, nil },
 	}
 	ctx, stop := context.WithCancel(context.Background())
 	w.stop = stop

@@ -24,7 +24,12 @@ type Server struct {
 	Version Version
 	// StopAll is called, once, when a client asks to stop everything.
 	StopAll func()
-	Logger  *slog.Logger
+	// Upgrade has the daemon go on as another binary, after its answer; UpgradeProxy
+	// replaces the proxy; Proxies says which run.
+	Upgrade      func(context.Context, UpgradeRequest) (Upgrade, error)
+	UpgradeProxy func(context.Context, ProxyUpgradeRequest) (ProxyUpgrade, error)
+	Proxies      func(context.Context) (ProxyVersion, error)
+	Logger       *slog.Logger
 
 	stopOnce sync.Once
 }
@@ -68,6 +73,8 @@ func (s *Server) routes() http.Handler {
 	for pattern, h := range map[string]handler{
 		"GET /v1/version":                                              s.version,
 		"POST /v1/stop":                                                s.stop,
+		"POST /v1/upgrade":                                             s.upgrade,
+		"POST /v1/upgrade/proxy":                                       s.upgradeProxy,
 		"POST /v1/artifacts":                                           s.upload,
 		"POST /v1/plan":                                                s.plan,
 		"GET /v1/events":                                               s.events,
@@ -139,7 +146,31 @@ func (s *Server) fail(w http.ResponseWriter, r *http.Request, err error) {
 	s.send(w, p.Status, "application/problem+json", p)
 }
 
-func (s *Server) version(http.ResponseWriter, *http.Request) (any, error) { return s.Version, nil }
+func (s *Server) version(_ http.ResponseWriter, r *http.Request) (any, error) {
+	v := s.Version
+	// Without a proxy that answers, the daemon's is still of use.
+	if p, err := s.Proxies(r.Context()); err == nil {
+		v.Proxy = &p
+	}
+	return v, nil
+}
+
+func (s *Server) upgrade(w http.ResponseWriter, r *http.Request) (any, error) {
+	req, err := read[UpgradeRequest](w, r)
+	if err != nil {
+		return nil, err
+	}
+	s.Logger.Info("asked for an upgrade", "by", peer(r.Context(), "").By)
+	return answer(s.Upgrade(r.Context(), req))
+}
+
+func (s *Server) upgradeProxy(w http.ResponseWriter, r *http.Request) (any, error) {
+	req, err := read[ProxyUpgradeRequest](w, r)
+	if err != nil {
+		return nil, err
+	}
+	return answer(s.UpgradeProxy(r.Context(), req))
+}
 
 func (s *Server) stop(w http.ResponseWriter, r *http.Request) (any, error) {
 	s.stopOnce.Do(func() {

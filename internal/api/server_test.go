@@ -19,7 +19,7 @@ func TestEveryRoute(t *testing.T) {
 	ctx := t.Context()
 	w.machine.Script("web", "r2", drivertest.Script{Output: []string{"hello", "world"}})
 
-	if v, err := w.client.Version(ctx); err != nil || v != w.server.Version {
+	if v, err := w.client.Version(ctx); err != nil || v.Version != "v0" || v.Pid != 1 || v.Proxy == nil || v.Proxy.Pid != 2 {
 		t.Errorf("version: %+v, %v", v, err)
 	}
 	if all, err := w.client.Services(ctx); err != nil || len(all) != 0 {

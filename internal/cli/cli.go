@@ -111,7 +111,7 @@ func newRoot() *cobra.Command {
 		"control": {newPromote(o), newAbort(o), newPause(o), newResume(o), newHold(o), newRelease(o), newFreeze(o), newUnfreeze(o)},
 		"look":    {newStatus(o), newExplain(o), newHistory(o), newLogs(o), newReceipt(o), newProve(o)},
 		"spec":    {newInit(), newValidate(o), newSchema()},
-		"run":     append(newRoles(o), newVersion(o)),
+		"run":     append(newRoles(o), newUpgrade(o), newVersion(o)),
 	} {
 		for _, v := range verbs {
 			v.GroupID = group

@@ -3,6 +3,7 @@
 package cli
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"syscall"
@@ -23,6 +24,36 @@ func crashPoint() func(api.Event) {
 			_ = syscall.Kill(os.Getpid(), syscall.SIGKILL)
 			select {} // Nothing more is to happen until the signal has arrived.
 		}
+	}
+}
+
+// upgradeCrashPoint kills the daemon or the new proxy at a point of an upgrade, which
+// SEGUE_CRASH_UPGRADE names: "launched/proxy", "taken/daemon".
+func upgradeCrashPoint() func(point string, pid int) {
+	crash := os.Getenv("SEGUE_CRASH_UPGRADE")
+	if crash == "" {
+		return nil
+	}
+	return func(point string, pid int) {
+		switch crash {
+		case point + "/proxy":
+			_ = syscall.Kill(pid, syscall.SIGKILL)
+		case point + "/daemon":
+			_ = syscall.Kill(os.Getpid(), syscall.SIGKILL)
+			select {}
+		}
+	}
+}
+
+// proxyFault has the proxy not work, as SEGUE_PROXY_FAULT says.
+func proxyFault() error {
+	switch fault := os.Getenv("SEGUE_PROXY_FAULT"); fault {
+	case "":
+		return nil
+	case "hangs":
+		select {}
+	default:
+		return errors.New(fault)
 	}
 }
 

@@ -9,7 +9,9 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strconv"
 	"time"
 
@@ -46,7 +48,7 @@ func newServe(o *options) *cobra.Command {
 			cfg := daemon.Config{
 				StateDir: dir, Listen: listen, Proxy: forProxy.arguments(dir),
 				PortMin: portMin, PortMax: portMax, ArtifactLimit: artifactLimit << 20,
-				Version: version(), Logger: newLogger(cmd.ErrOrStderr(), verbose), AfterAppend: crashPoint(),
+				Version: version(), Binary: ownPath(), Logger: newLogger(cmd.ErrOrStderr(), verbose), AfterAppend: crashPoint(), AtUpgrade: upgradeCrashPoint(),
 			}
 			// What the proxy would refuse is refused here, where somebody reads it.
 			if _, err := forProxy.config(cfg.Logger); err != nil {
@@ -74,7 +76,31 @@ func serve(ctx context.Context, cfg daemon.Config) error {
 	if err != nil {
 		return err
 	}
-	return errors.Join(d.Run(ctx), d.Close())
+	if err := errors.Join(d.Run(ctx), d.Close()); err != nil {
+		return err
+	}
+	return d.Become()
+}
+
+// program says what this program is.
+type program = daemon.Program
+
+func thisProgram() program {
+	return program{Version: version(), Go: runtime.Version(), Journal: daemon.JournalFormat}
+}
+
+// ownPath is where the program was started from, which is where its successor will be.
+func ownPath() string {
+	if path, err := exec.LookPath(os.Args[0]); err == nil {
+		if path, err = filepath.Abs(path); err == nil {
+			return path
+		}
+	}
+	path, err := os.Executable()
+	if err != nil {
+		return ""
+	}
+	return path
 }
 
 // stopEverything asks the daemon, if one runs, and then makes sure itself.
@@ -208,6 +234,9 @@ func newProxy(_ *options) *cobra.Command {
 		Hidden: true,
 		Args:   atMost(0),
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			if err := proxyFault(); err != nil {
+				return err
+			}
 			logger := newLogger(cmd.ErrOrStderr(), false)
 			cfg, err := flags.config(logger)
 			if err != nil {

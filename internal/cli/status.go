@@ -37,6 +37,11 @@ func newStatus(o *options) *cobra.Command {
 			if asJSON {
 				return printJSON(cmd.OutOrStdout(), services)
 			}
+			if v, err := o.client().Version(cmd.Context()); err == nil {
+				if note := proxyNote(v); note != "" {
+					fmt.Fprintln(cmd.OutOrStdout(), note)
+				}
+			}
 			return printStatuses(cmd.OutOrStdout(), services, time.Now())
 		},
 	}

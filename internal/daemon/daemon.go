@@ -59,9 +59,14 @@ type Config struct {
 	ArtifactLimit int64
 	// Version is Segue's own.
 	Version string
-	Logger  *slog.Logger
+	// Binary is where an upgrade looks for the new one.
+	Binary string
+	Logger *slog.Logger
 	// AfterAppend is handed to the engine.
 	AfterAppend func(deploy.Event)
+	// AtUpgrade is called in the middle of a proxy's upgrade with the pid of the new one:
+	// when it is launched, and when it has taken over; nil for none.
+	AtUpgrade func(point string, pid int)
 }
 
 // Daemon is a running `segue serve`.
@@ -78,6 +83,12 @@ type Daemon struct {
 	// stopAll is called to stop everything; stopping is closed then.
 	stopAll  func()
 	stopping chan struct{}
+	// becomes has the daemon go on as another binary; becoming is closed when next is known.
+	// keptSocket is the API's then.
+	becomes    func(path string)
+	becoming   chan struct{}
+	next       string
+	keptSocket int
 }
 
 // SocketPath is where the daemon of a state directory listens.
@@ -86,8 +97,20 @@ func SocketPath(stateDir string) string { return filepath.Join(stateDir, "segue.
 // Open takes the state directory and finds out what of an earlier daemon's still
 // runs. It starts nothing.
 func Open(ctx context.Context, cfg Config) (d *Daemon, err error) {
-	d = &Daemon{cfg: cfg, stopping: make(chan struct{})}
+	d = &Daemon{cfg: cfg, stopping: make(chan struct{}), becoming: make(chan struct{})}
 	d.stopAll = sync.OnceFunc(func() { close(d.stopping) })
+	var once sync.Once
+	d.becomes = func(path string) {
+		once.Do(func() {
+			d.next = path
+			close(d.becoming)
+		})
+	}
+	inherited, err := inheritedSocket()
+	if err != nil {
+		return d, err
+	}
+	d.socket = inherited
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, d.Close())
@@ -116,15 +139,18 @@ func Open(ctx context.Context, cfg Config) (d *Daemon, err error) {
 		return d, err
 	}
 	d.engine = deploy.New(deploy.Config{
-		Journal: d.journal, Driver: d.driver, Traffic: d.proxy.client, Artifacts: artifacts,
+		Journal: d.journal, Driver: d.driver, Traffic: d.proxy.traffic, Artifacts: artifacts,
 		LookupEnv: os.LookupEnv, Logger: cfg.Logger.With("part", "engine"), AfterAppend: cfg.AfterAppend,
 	})
 	d.api = &api.Server{
 		Engine:  d.engine,
-		Version: api.Version{Version: cfg.Version, Go: runtime.Version(), Pid: os.Getpid()},
-		StopAll: d.stopAll, Logger: cfg.Logger.With("part", "api"),
+		Version: api.Version{Version: cfg.Version, Go: runtime.Version(), Pid: os.Getpid(), Started: time.Now()},
+		StopAll: d.stopAll, Upgrade: d.upgrade, UpgradeProxy: d.upgradeProxy, Proxies: d.proxies,
+		Logger: cfg.Logger.With("part", "api"),
 	}
-	d.socket, err = listenAPI(ctx, cfg.StateDir)
+	if d.socket == nil {
+		d.socket, err = listenAPI(ctx, cfg.StateDir)
+	}
 	return d, err
 }
 
@@ -132,7 +158,7 @@ func Open(ctx context.Context, cfg Config) (d *Daemon, err error) {
 // until a client asks to stop everything, which does not.
 func (d *Daemon) Run(ctx context.Context) error {
 	return d.withDriver(ctx, func(ctx context.Context) error {
-		if err := d.work(ctx); err != nil || ctx.Err() != nil {
+		if err := d.work(ctx); err != nil || ctx.Err() != nil || d.next != "" {
 			return err
 		}
 		return d.stopEverything(ctx)
@@ -180,12 +206,18 @@ func (d *Daemon) work(parent context.Context) error {
 	run("api", func(ctx context.Context) error { return d.api.Serve(ctx, d.socket) })
 
 	var err error
+	goesOn := false
 	select {
 	case <-parent.Done():
 	case <-d.stopping:
+	case <-d.becoming:
+		goesOn = true
+		err = d.keepSocket()
 	case err = <-failed:
 	}
-	d.notify(systemd.SdNotifyStopping)
+	if !goesOn {
+		d.notify(systemd.SdNotifyStopping)
+	}
 	cancel()
 	wg.Wait()
 	return err

@@ -4,13 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
 	"net"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"slices"
-	"strconv"
 	"strings"
 	"sync"
 	"syscall"
@@ -51,12 +48,23 @@ type proxyKeeper struct {
 	upOnce sync.Once
 	// running is the process that was found or started; nil when none runs.
 	running *watchedProcess
+	// replaced are the proxies that were found to have been replaced.
+	replaced []found
+
+	traffic *traffic
+	// requests are those for another proxy in the place of the one that runs.
+	requests chan *replacement
+	// following are the goroutines that wait for the end of those that were replaced, whose
+	// pids are in followed.
+	following sync.WaitGroup
+	followed  map[int]bool
 }
 
 // openProxyKeeper takes the sockets from the proxy that runs, or from systemd, or
 // opens them.
 func openProxyKeeper(ctx context.Context, cfg Config) (*proxyKeeper, error) {
-	k := &proxyKeeper{cfg: cfg, up: make(chan struct{}), client: proxy.NewClient(controlPath(cfg.StateDir))}
+	client := proxy.NewClient(controlPath(cfg.StateDir))
+	k := &proxyKeeper{cfg: cfg, up: make(chan struct{}), client: client, traffic: &traffic{client: client}, requests: make(chan *replacement), followed: map[int]bool{}}
 	found, err := k.adopt(ctx)
 	if found || err != nil {
 		return k, err
@@ -76,28 +84,40 @@ func openProxyKeeper(ctx context.Context, cfg Config) (*proxyKeeper, error) {
 	return k, nil
 }
 
-func controlPath(stateDir string) string { return filepath.Join(stateDir, "proxy.sock") }
-
-// adopt finds a proxy of an earlier daemon's.
+// adopt finds the proxies of an earlier daemon's.
 func (k *proxyKeeper) adopt(ctx context.Context) (bool, error) {
 	ctx, cancel := context.WithTimeout(ctx, proxyStartDeadline)
 	defer cancel()
-	info, err := k.client.Info(ctx)
-	if errors.Is(err, syscall.ECONNREFUSED) || errors.Is(err, fs.ErrNotExist) {
-		return false, nil
-	}
+	serves, replaced, err := k.survey(ctx)
 	if err != nil {
-		return false, fmt.Errorf("a proxy holds %s and does not answer: %w; if it hangs, end it with: pkill -9 -f 'segue proxy --state-dir %s'",
-			controlPath(k.cfg.StateDir), err, k.cfg.StateDir)
+		return false, err
 	}
-	if k.running, err = watchProcess(info.Pid); err != nil {
+	k.replaced = replaced
+	if serves == nil {
+		return k.takeFrom(ctx, replaced)
+	}
+	if k.running, err = watchProcess(serves.info.Pid); err != nil {
 		return false, fmt.Errorf("watch the running proxy: %w", err)
 	}
 	if k.listeners, err = k.client.Sockets(ctx); err != nil {
 		return false, fmt.Errorf("take the sockets from the running proxy: %w", err)
 	}
-	k.cfg.Logger.Info("a proxy is running already and keeps its sockets", "pid", info.Pid, "listen", k.addresses())
+	k.cfg.Logger.Info("a proxy is running already and keeps its sockets", "pid", serves.info.Pid, "listen", k.addresses())
 	return true, nil
+}
+
+// takeFrom takes the sockets from a proxy whose successor has died.
+func (k *proxyKeeper) takeFrom(ctx context.Context, replaced []found) (bool, error) {
+	for _, f := range replaced {
+		listeners, err := proxy.NewClient(f.path).Sockets(ctx)
+		if err == nil {
+			k.listeners = listeners
+			k.cfg.Logger.Warn("no proxy serves; the sockets are those of one that was replaced", "pid", f.info.Pid, "listen", k.addresses())
+			return true, nil
+		}
+		k.cfg.Logger.Warn("take the sockets of a proxy that was replaced", "error", err)
+	}
+	return false, nil
 }
 
 // listenClients opens a socket for clients.
@@ -122,6 +142,8 @@ func listenClients(ctx context.Context, address string) (*os.File, error) {
 // is called with each proxy that runs and has no table of this daemon's yet.
 func (k *proxyKeeper) run(ctx context.Context, started func(context.Context) error) {
 	var backoff time.Duration
+	defer k.following.Wait()
+	k.followAll(ctx, k.replaced)
 	for ctx.Err() == nil {
 		began := time.Now()
 		err := k.keepOne(ctx, started)
@@ -149,19 +171,26 @@ func (k *proxyKeeper) keepOne(ctx context.Context, started func(context.Context)
 			return err
 		}
 	}
-	err := k.attend(ctx, started)
-	if ctx.Err() == nil {
-		k.running.close()
-		k.running = nil
+	for {
+		next, err := k.attend(ctx, started)
+		if next != nil {
+			k.follow(ctx, k.running)
+			k.running = next
+			continue
+		}
+		if ctx.Err() == nil {
+			k.running.close()
+			k.running = nil
+		}
+		return err
 	}
-	return err
 }
 
 // attend sees to it that the proxy has its table, asks from time to time whether
 // it still answers, and returns why it has ended, or nil when ctx has. One that
-// hangs it kills.
-func (k *proxyKeeper) attend(ctx context.Context, started func(context.Context) error) error {
-	ended := make(chan struct{})
+// hangs it kills. When another has taken over, it returns that one.
+func (k *proxyKeeper) attend(ctx context.Context, started func(context.Context) error) (next *watchedProcess, err error) {
+	running, ended := k.running, make(chan struct{})
 	watching, stop := context.WithCancel(ctx)
 	defer func() {
 		stop()
@@ -169,7 +198,7 @@ func (k *proxyKeeper) attend(ctx context.Context, started func(context.Context) 
 	}()
 	go func() {
 		defer close(ended)
-		k.running.wait(watching)
+		running.wait(watching)
 	}()
 	answered, up := time.Now(), false
 	for {
@@ -177,130 +206,70 @@ func (k *proxyKeeper) attend(ctx context.Context, started func(context.Context) 
 			err := started(ctx)
 			if up = err == nil; up {
 				k.upOnce.Do(func() { close(k.up) })
-			} else if ctx.Err() == nil && !k.running.ended() {
+			} else if ctx.Err() == nil && !running.ended() {
 				k.cfg.Logger.Warn("the proxy has no table yet", "error", err, "again_in", askEvery)
 			}
 		}
 		select {
 		case <-ended:
-			return fmt.Errorf("it ended by itself or was killed; see %s", filepath.Join(k.cfg.StateDir, "proxy.log"))
+			return nil, fmt.Errorf("it ended by itself or was killed; see %s", k.logPath())
 		case <-ctx.Done():
-			return nil
+			return nil, nil
+		case r := <-k.requests:
+			next, r.err = k.replace(ctx, r)
+			close(r.done)
+			if next != nil {
+				return next, nil
+			}
 		case <-time.After(askEvery):
 		}
-		if k.answers(ctx) {
+		if info, err := infoOf(ctx, controlPath(k.cfg.StateDir)); err == nil {
 			answered = time.Now()
+			if info.Leaving {
+				return nil, errors.New("the one that has taken over from it has died")
+			}
 		}
 		if time.Since(answered) > hungAfter && ctx.Err() == nil {
-			k.running.kill()
-			return fmt.Errorf("it did not answer for %s and was killed", hungAfter)
+			running.kill()
+			return nil, fmt.Errorf("it did not answer for %s and was killed", hungAfter)
 		}
 	}
 }
 
-func (k *proxyKeeper) answers(ctx context.Context) bool {
-	ctx, cancel := context.WithTimeout(ctx, 5*askEvery)
-	defer cancel()
-	_, err := k.client.Info(ctx)
-	return err == nil
-}
+func (k *proxyKeeper) logPath() string { return filepath.Join(k.cfg.StateDir, "proxy.log") }
 
-// start runs this very binary as a proxy, in a session of its own and with its
-// output in a file, so that nothing of the daemon's is needed by it.
-func (k *proxyKeeper) start(ctx context.Context) error {
-	control, err := listenControl(controlPath(k.cfg.StateDir))
-	if err != nil {
-		return err
-	}
-	defer control.Close()
-	output, err := os.OpenFile(filepath.Join(k.cfg.StateDir, "proxy.log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o640)
-	if err != nil {
-		return fmt.Errorf("open the proxy's log: %w", err)
-	}
-	defer output.Close()
-	//nolint:noctx // it outlives every context of the daemon's
-	cmd := exec.Command("/proc/self/exe", k.arguments()...)
-	cmd.Args[0] = "segue"
-	cmd.ExtraFiles = append([]*os.File{control}, k.listeners...)
-	cmd.Stdout, cmd.Stderr = output, output
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
-	if err := cmd.Start(); err != nil {
-		return fmt.Errorf("start the proxy: %w", err)
-	}
-	if k.running, err = watchChild(cmd); err != nil {
-		return err
-	}
-	if err := k.awaitAnswer(ctx); err != nil {
-		if ctx.Err() != nil {
-			return err // The next daemon finds it.
-		}
-		k.running.kill()
-		k.running.close()
-		k.running = nil
-		return err
-	}
-	return nil
-}
-
-// arguments name the state directory for those who look at a list of processes.
-func (k *proxyKeeper) arguments() []string {
-	fixed := []string{"proxy", "--state-dir", k.cfg.StateDir, "--sockets", strconv.Itoa(len(k.listeners))}
-	return append(fixed, k.cfg.Proxy...)
-}
-
-// awaitAnswer returns when the proxy just started answers.
-func (k *proxyKeeper) awaitAnswer(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, proxyStartDeadline)
-	defer cancel()
-	for {
-		info, err := k.client.Info(ctx)
-		if err == nil {
-			k.cfg.Logger.Info("the proxy runs", "pid", info.Pid, "listen", k.addresses())
-			return nil
-		}
-		if k.running.ended() {
-			return fmt.Errorf("the proxy ended at once; see %s", filepath.Join(k.cfg.StateDir, "proxy.log"))
-		}
-		select {
-		case <-time.After(proxyTick):
-		case <-ctx.Done():
-			return fmt.Errorf("the proxy did not answer within %s: %w", proxyStartDeadline, err)
-		}
-	}
-}
-
-// listenControl makes the socket by which a proxy is controlled. It replaces that
-// of a dead one.
-func listenControl(path string) (*os.File, error) {
-	if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return nil, fmt.Errorf("remove the old control socket: %w", err)
-	}
-	l, err := net.ListenUnix("unix", &net.UnixAddr{Net: "unix", Name: path})
-	if err != nil {
-		return nil, fmt.Errorf("make the control socket: %w", err)
-	}
-	defer l.Close()
-	l.SetUnlinkOnClose(false)
-	if err := os.Chmod(path, 0o600); err != nil {
-		return nil, fmt.Errorf("set the mode of the control socket: %w", err)
-	}
-	return l.File()
-}
-
-// stop ends the proxy after the requests in flight.
+// stop ends the proxy after the requests in flight, and those that were replaced.
 func (k *proxyKeeper) stop(ctx context.Context, grace time.Duration) error {
-	if k.running == nil {
-		return nil
-	}
 	ctx, cancel := context.WithTimeout(ctx, grace+proxyStartDeadline)
 	defer cancel()
-	if err := k.client.Shutdown(ctx, grace); err != nil {
-		k.cfg.Logger.Warn("ask the proxy to stop; it is killed", "error", err)
-		k.running.kill()
+	_, replaced, err := k.survey(ctx)
+	if err != nil {
+		k.cfg.Logger.Warn("look for proxies that were replaced", "error", err)
 	}
-	k.running.wait(ctx)
+	errs := []error{k.stopOne(ctx, k.running, k.client, grace)}
+	for _, f := range replaced {
+		p, err := watchProcess(f.info.Pid)
+		if err != nil {
+			continue // It has ended.
+		}
+		errs = append(errs, k.stopOne(ctx, p, proxy.NewClient(f.path), grace))
+		p.close()
+		_ = os.Remove(f.path)
+	}
+	return errors.Join(errs...)
+}
+
+func (k *proxyKeeper) stopOne(ctx context.Context, p *watchedProcess, client *proxy.Client, grace time.Duration) error {
+	if p == nil || p.ended() {
+		return nil
+	}
+	if err := client.Shutdown(ctx, grace); err != nil && !p.ended() {
+		k.cfg.Logger.Warn("ask the proxy to stop; it is killed", "error", err)
+		p.kill()
+	}
+	p.wait(ctx)
 	if ctx.Err() != nil {
-		k.running.kill()
+		p.kill()
 		return fmt.Errorf("the proxy did not stop within %s and was killed", grace+proxyStartDeadline)
 	}
 	return nil

@@ -16,6 +16,7 @@ import (
 // watchedProcess is a process whose end is noticed, whether or not it is a child.
 // Its pidfd stands for that very process: a recycled pid is another one.
 type watchedProcess struct {
+	pid   int
 	pidfd *os.File
 	child *exec.Cmd
 	over  atomic.Bool
@@ -27,7 +28,7 @@ func watchProcess(pid int) (*watchedProcess, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open process %d: %w", pid, err)
 	}
-	return &watchedProcess{pidfd: os.NewFile(uintptr(fd), fmt.Sprintf("pidfd of %d", pid))}, nil
+	return &watchedProcess{pid: pid, pidfd: os.NewFile(uintptr(fd), fmt.Sprintf("pidfd of %d", pid))}, nil
 }
 
 // watchChild watches a command that was started.
@@ -68,10 +69,20 @@ func (p *watchedProcess) ended() bool {
 		n, err := unix.Poll(fds, 0)
 		readable = err == nil && n == 1
 	})
-	if readable && p.over.CompareAndSwap(false, true) && p.child != nil {
-		_ = p.child.Wait()
+	if readable && p.over.CompareAndSwap(false, true) {
+		p.reap()
 	}
 	return readable
+}
+
+// reap takes the end of a child from the kernel. A daemon that has replaced itself is the
+// parent of what it started before.
+func (p *watchedProcess) reap() {
+	if p.child != nil {
+		_ = p.child.Wait()
+		return
+	}
+	_, _ = unix.Wait4(p.pid, nil, unix.WNOHANG, nil) // ECHILD: it is somebody else's
 }
 
 func (p *watchedProcess) kill() {

@@ -7,6 +7,10 @@ import (
 	"fmt"
 )
 
+// Format is that of the journals that this program writes. It reads those with a lower
+// number, too.
+const Format = schemaVersion
+
 // schemaVersion is in the file's user_version and counts up with every change
 // of schema.sql. applicationID marks the file as a journal: "Segu".
 const (
