@@ -845,12 +845,12 @@ func TestSlowReaders(t *testing.T) {
 	})
 	t.Run("upstream", func(t *testing.T) {
 		for _, name := range []string{"sized", "chunked"} {
-			var p *running
+			var current atomic.Pointer[running]
 			onBoth(t, func(_ int64, c *fakeConn) {
-				c.r = bufio.NewReaderSize(&slowly{c.Conn, p}, 4<<10)
+				c.r = bufio.NewReaderSize(&slowly{c.Conn, current.Load()}, 4<<10)
 				serveOrders(0, c)
-			}, func(t *testing.T, running *running) {
-				p = running
+			}, func(t *testing.T, p *running) {
+				current.Store(p)
 				body := pattern(2, 3<<20)
 				o := order{framing: "sized", seed: 3, size: 100}
 				a := askSized("POST", o, body)
