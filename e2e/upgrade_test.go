@@ -17,7 +17,7 @@ import (
 
 	"github.com/coder/websocket"
 
-	"github.com/segue-deploy/segue/e2e/load"
+	"github.com/segue-deploy/segue/internal/prove"
 )
 
 // another is a binary that does the same as the one before and is another one.
@@ -96,7 +96,7 @@ func TestTenUpgrades(t *testing.T) {
 	t.Parallel()
 	s := newStage(t).serve()
 	s.deploy(release{version: "1"}, 0)
-	l := s.load(load.Config{KeepAlive: 16, Fresh: 4, Slow: 2, Rate: 100000})
+	l := s.load(prove.Config{KeepAlive: 16, Fresh: 4, Slow: 2, Rate: 100000})
 	l.answersFrom("r1", time.Time{})
 	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
 	defer cancel()
@@ -145,7 +145,7 @@ func TestUpgradeToABrokenBinary(t *testing.T) {
 	t.Parallel()
 	s := newStage(t).serve()
 	s.deploy(release{version: "1"}, 0)
-	l := s.load(load.Config{})
+	l := s.load(prove.Config{})
 	l.answersFrom("r1", time.Time{})
 	kept := s.keptClient()
 	kept.get(t)
@@ -178,7 +178,7 @@ func TestUpgradeDuringACanary(t *testing.T) {
 	t.Parallel()
 	s := newStage(t).serve()
 	s.deploy(release{version: "1"}, 0)
-	l := s.load(load.Config{})
+	l := s.load(prove.Config{})
 	l.answersFrom("r1", time.Time{})
 	done := s.deployBeside(release{version: "2", strategy: "canary: {steps: [weight: 20, bake: 3s, weight: 60, bake: 3s, weight: 100, bake: 1s]}"})
 	l.answersFrom("r2", time.Now())
@@ -202,7 +202,7 @@ func TestUpgradeByRestart(t *testing.T) {
 	t.Parallel()
 	s := newStage(t).serve()
 	s.deploy(release{version: "1"}, 0)
-	l := s.load(load.Config{})
+	l := s.load(prove.Config{})
 	l.answersFrom("r1", time.Time{})
 	proxy := s.ProxyPid()
 	if err := s.Signal(syscall.SIGTERM); err != nil {
@@ -245,7 +245,7 @@ func TestUpgradeToABrokenProxy(t *testing.T) {
 			t.Parallel()
 			s := newStage(t).serve()
 			s.deploy(release{version: "1"}, 0)
-			l := s.load(load.Config{})
+			l := s.load(prove.Config{})
 			l.answersFrom("r1", time.Time{})
 			kept := s.keptClient()
 			kept.get(t)
@@ -275,7 +275,7 @@ func TestUpgradeKilled(t *testing.T) {
 			t.Parallel()
 			s := newStage(t).serve()
 			s.deploy(release{version: "1"}, 0)
-			l := s.load(load.Config{KeepAlive: 4, Fresh: 4, Rate: 150})
+			l := s.load(prove.Config{KeepAlive: 4, Fresh: 4, Rate: 150})
 			l.answersFrom("r1", time.Time{})
 			before := s.versions()
 			s.again("SEGUE_CRASH_UPGRADE=" + point)
