@@ -58,6 +58,7 @@ func printReceipt(out io.Writer, r api.Receipt) error {
 		fmt.Fprintf(out, "  drain of %s: %s\n", d.Release, drained(d.InFlight, d.Upgraded, d.Finished, d.Cut, d.Waited))
 	}
 	printHeld(out, r)
+	printOverload(out, r)
 	if err := printLatency(out, r); err != nil {
 		return err
 	}
@@ -81,6 +82,17 @@ func printHeld(out io.Writer, r api.Receipt) {
 	if m := r.Mirror; m.Sent+m.Dropped > 0 {
 		fmt.Fprintf(out, "  mirror: %s of requests sent: %d answered the same, %d differently, %d failed, %d not compared; %d dropped\n",
 			copies(m.Sent), m.Same, m.Different, m.Failed, m.Uncompared, m.Dropped)
+	}
+}
+
+// printOverload says what was not done so that nobody has more to do than is good.
+func printOverload(out io.Writer, r api.Receipt) {
+	if n := r.Total.RetryRefused; n > 0 {
+		retries := "1 retry was"
+		if n > 1 {
+			retries = fmt.Sprintf("%d retries were", n)
+		}
+		fmt.Fprintf(out, "  retry budget spent: %s not made\n", retries)
 	}
 }
 

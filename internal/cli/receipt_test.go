@@ -61,6 +61,13 @@ receipt of web d5: deploy r5 (stable was r4): running
   mirror: 10 copies of requests sent: 6 answered the same, 1 differently, 2 failed, 1 not compared; 4 dropped
   lost 2 of 9 requests so far
 `},
+		{"overloaded", `{
+			"service": "web", "deployment": "d6", "candidate": "r6", "phase": "promoted", "requested": "2026-03-01T12:00:00Z", "steps": [],
+			"releases": [], "total": {"accepted": 9, "failed": {}, "retry_refused": 3}, "latency": {"before": {}, "during": {}, "after": {}}}`, `
+receipt of web d6: deploy r6: promoted
+  retry budget spent: 3 retries were not made
+  lost 0 of 9 requests
+`},
 		{"nothing counted", `{
 			"service": "web", "deployment": "d4", "candidate": "r4", "phase": "aborted", "reason": "aborted by ann", "requested": "2026-03-01T12:00:00Z",
 			"steps": [], "releases": [], "total": {"failed": {}}, "latency": {"before": {}, "during": {}, "after": {}}}`, `

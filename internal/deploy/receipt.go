@@ -70,7 +70,10 @@ type ReleaseReceipt struct {
 	Lost       uint64 `json:"lost"`
 	ClientGone uint64 `json:"client_gone"`
 	Rerouted   uint64 `json:"rerouted,omitempty"`
-	Retried    uint64 `json:"retried"`
+	// Retried counts attempts after the first, RetryRefused those that the retry
+	// budget didn't allow.
+	Retried      uint64 `json:"retried"`
+	RetryRefused uint64 `json:"retry_refused,omitempty"`
 	// InFlight is how many were not over when the window ended.
 	InFlight int64 `json:"in_flight"`
 }
@@ -233,6 +236,7 @@ func (c *ReleaseReceipt) add(d proxy.ReleaseStats) {
 		ClientGone:      d.ClientGone,
 		Rerouted:        d.Rerouted,
 		Retried:         d.Retried,
+		RetryRefused:    d.RetryRefused,
 	})
 }
 
@@ -249,6 +253,7 @@ func (c *ReleaseReceipt) sum(o ReleaseReceipt) {
 	c.ClientGone += o.ClientGone
 	c.Rerouted += o.Rerouted
 	c.Retried += o.Retried
+	c.RetryRefused += o.RetryRefused
 	c.InFlight += o.InFlight
 }
 

@@ -38,6 +38,7 @@ func (s *State) routed(instances []driver.Instance) (proxy.Service, bool) {
 		return proxy.Service{}, false
 	}
 	svc := proxy.Service{Name: s.Service, Hosts: routing.Spec.Route.Hosts, Paths: routing.Spec.Route.Paths, Hold: s.held(instances)}
+	svc.RetryBudget = &proxy.RetryBudget{Share: float64(routing.Spec.RetryBudget)}
 	for _, id := range slices.Sorted(maps.Keys(s.Running)) {
 		if s.Running[id].Retiring {
 			continue

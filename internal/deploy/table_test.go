@@ -158,3 +158,19 @@ func TestStableAnswersForACandidateThatIsGone(t *testing.T) {
 		}
 	}
 }
+
+// TestTableBounds has what bounds a service's requests come from the release with the
+// traffic.
+func TestTableBounds(t *testing.T) {
+	s := State{
+		Service:  "web",
+		Releases: []Release{{ID: "r1", Spec: *testSpec(t, "retry_budget: 5%")}, {ID: "r2", Spec: *testSpec(t, "")}},
+		Running:  map[string]Running{"r1": {Instances: 1}, "r2": {Instances: 1}},
+	}
+	for release, want := range map[string]proxy.RetryBudget{"r1": {Share: 5}, "r2": {Share: 20}} {
+		s.Weights = map[string]int{release: 100}
+		if got := tableOf([]State{s}, nil).Services[0].RetryBudget; got == nil || *got != want {
+			t.Errorf("with the traffic at %s: %v, want %v", release, got, want)
+		}
+	}
+}

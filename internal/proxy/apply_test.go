@@ -177,7 +177,7 @@ func TestFlightsUnderApply(t *testing.T) {
 					}
 				})
 				for range rand.IntN(3) {
-					do(func() { f.again() })
+					do(func() { f.again(false) })
 				}
 				after := begun.Load()
 				do(func() {

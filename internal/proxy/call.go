@@ -102,14 +102,14 @@ func (x *call) serve() {
 	failure := unavailable
 	v := x.find(f.start)
 	for v == going {
-		var again bool
-		if failure, again = x.try(); failure == answered {
+		var next func() verdict
+		if failure, next = x.try(); failure == answered {
 			return
-		} else if !again {
+		} else if next == nil {
 			break
 		}
-		x.flight.kept = x.body.size()
-		v = x.find(f.again)
+		f.kept = x.body.size()
+		v = x.find(next)
 	}
 	switch {
 	case x.ctx.Err() != nil:
@@ -165,8 +165,9 @@ func (x *call) cut() {
 }
 
 // try makes an attempt. The outcome is answered when the request has ended, whatever its
-// answer; otherwise again says whether there may be another attempt.
-func (x *call) try() (o outcome, again bool) {
+// answer; otherwise next finds the request an upstream for another attempt, or is nil if
+// there may be none.
+func (x *call) try() (o outcome, next func() verdict) {
 	u := x.flight.pool.upstream
 	a := attempt{method: x.r.Method}
 	var wrote, begun atomic.Bool
@@ -180,10 +181,10 @@ func (x *call) try() (o outcome, again bool) {
 	informed.stop()
 	if err == nil {
 		x.pass(resp)
-		return answered, false
+		return answered, nil
 	}
 	if x.ctx.Err() != nil {
-		return clientGone, false
+		return clientGone, nil
 	}
 	var dial *dialError
 	a.dialFailed, a.timedOut = errors.As(err, &dial), isTimeout(err)
@@ -204,7 +205,10 @@ func (x *call) try() (o outcome, again bool) {
 		o = broken
 		x.p.cfg.Logger.Debug("an upstream broke off", "request", string(x.id), "service", x.flight.service.name, "upstream", u.id, "error", err)
 	}
-	return o, retryable(a)
+	if !retryable(a) {
+		return o, nil
+	}
+	return o, func() verdict { return x.flight.again(a.sent()) }
 }
 
 func isTimeout(err error) bool {

@@ -35,6 +35,7 @@ type service struct {
 	sticky   *sticky
 	mirror   *mirror
 	hold     *hold
+	budget   *budgetOf
 }
 
 type release struct {
@@ -121,6 +122,7 @@ func (s Service) compile(reg *registry) *service {
 	}
 	svc.fallback = svc.release(s.Fallback)
 	svc.hold = newHold(s.Hold, reg.shared.waitingFor(s.Name))
+	svc.budget = newBudget(s.RetryBudget, reg.budget(s.Name), reg.loops())
 	for _, r := range svc.releases {
 		r.gets = r.weight > 0 || r == svc.fallback || (svc.match != nil && svc.match.candidate == r)
 		r.held = svc.hold != nil
@@ -238,6 +240,9 @@ func (s Service) validateRules() error {
 	}
 	if err := s.Mirror.validate(); err != nil {
 		return fmt.Errorf("mirror: %w", err)
+	}
+	if err := s.RetryBudget.validate(); err != nil {
+		return fmt.Errorf("retry budget: %w", err)
 	}
 	if err := s.Hold.validate(); err != nil {
 		return fmt.Errorf("hold: %w", err)

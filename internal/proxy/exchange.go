@@ -295,7 +295,7 @@ func (x *exchange) attemptFailed(o outcome, err error) {
 		return
 	}
 	x.flight.kept = u.keptBody()
-	x.resume(x.flight.again())
+	x.resume(x.flight.again(a.sent()))
 }
 
 // fail ends a request that no upstream has answered.

@@ -95,9 +95,10 @@ func (f *flight) reset() {
 func (f *flight) start() verdict { return f.land(f.enter()) }
 
 // again finds the request an upstream for another attempt: of the same release, and
-// when that has none left, of another.
-func (f *flight) again() verdict {
-	if f.sameRelease() {
+// when that has none left, of another. sent says that the attempt before may have been
+// worked on, so that another one of the same release needs room in the retry budget.
+func (f *flight) again(sent bool) verdict {
+	if f.sameRelease(sent) {
 		return going
 	}
 	if len(f.left) >= maxReroutes {
@@ -181,7 +182,7 @@ func (f *flight) choose(s *service) *release {
 
 // sameRelease takes another upstream of the same release, as the table in force has it.
 // A hold doesn't matter to it: the request is in flight.
-func (f *flight) sameRelease() bool {
+func (f *flight) sameRelease(sent bool) bool {
 	if len(f.tried) >= maxAttempts {
 		return false
 	}
@@ -191,7 +192,7 @@ func (f *flight) sameRelease() bool {
 		return false
 	}
 	p := r.choose(f.tried, rand.IntN)
-	if p == nil {
+	if p == nil || (sent && !f.mayRepeat()) {
 		return false
 	}
 	f.account.move(f, p)
@@ -201,6 +202,9 @@ func (f *flight) sameRelease() bool {
 
 func (f *flight) use(p *pool) {
 	if p != nil {
+		if f.attempts == 0 {
+			f.began()
+		}
 		f.tried = append(f.tried, p)
 		f.attempts++
 	}

@@ -116,9 +116,12 @@ func (f *flown) leaveHold(why outcome) {
 	f.resume(nobody)
 }
 
-// again asks for another attempt.
-func (f *flown) again() (v verdict) {
-	f.loop.do(func() { v = f.flight.again() })
+// again asks for another attempt, after one that was never sent.
+func (f *flown) again() verdict { return f.retry(false) }
+
+// retry asks for another attempt.
+func (f *flown) retry(sent bool) (v verdict) {
+	f.loop.do(func() { v = f.flight.again(sent) })
 	return v
 }
 

@@ -3,13 +3,14 @@ package proxy
 import "time"
 
 // registry keeps what outlives a table in one loop: the accounts of all releases of this
-// epoch, and the pools of the upstreams of the table in force. Proxy.mu guards the maps,
+// epoch, the pools of the upstreams of the table in force, and the retry budgets. Proxy.mu guards the maps,
 // the loop's lock what is in them.
 type registry struct {
 	loop     *loop
 	shared   *shared
 	accounts map[accountKey]*account
 	pools    map[upstreamKey]*pool
+	budgets  map[string]*budget
 }
 
 // shared is what outlives a table and all loops have in common. Proxy.mu guards it.
@@ -30,7 +31,7 @@ func newShared() *shared {
 }
 
 func newRegistry(l *loop, s *shared) *registry {
-	return &registry{loop: l, shared: s, accounts: make(map[accountKey]*account), pools: make(map[upstreamKey]*pool)}
+	return &registry{loop: l, shared: s, accounts: make(map[accountKey]*account), pools: make(map[upstreamKey]*pool), budgets: make(map[string]*budget)}
 }
 
 // waitingFor returns the waiting requests of a service.
@@ -65,6 +66,14 @@ func (s *shared) follow(c *compiled) {
 	}
 }
 
+// loops is how many loops there are, each with a registry of its own.
+func (r *registry) loops() int {
+	if r.loop == nil {
+		return 1
+	}
+	return len(r.loop.p.loops)
+}
+
 // account returns the account of a release; the release "" stands for requests
 // that didn't get to one.
 func (r *registry) account(service, release string) *account {
@@ -75,6 +84,16 @@ func (r *registry) account(service, release string) *account {
 		r.accounts[key] = a
 	}
 	return a
+}
+
+// budget returns what there is of a service's retry budget.
+func (r *registry) budget(service string) *budget {
+	b := r.budgets[service]
+	if b == nil {
+		b = &budget{}
+		r.budgets[service] = b
+	}
+	return b
 }
 
 // pool returns the pool of an upstream of an account.

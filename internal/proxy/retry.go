@@ -48,6 +48,10 @@ func retryable(a attempt) bool {
 	return idempotent(a.method)
 }
 
+// sent reports whether the upstream may have got something of the request, so that
+// another attempt adds to what there is to do: see [RetryBudget].
+func (a attempt) sent() bool { return !a.dialFailed && a.wrote > 0 && !a.unread }
+
 func idempotent(method string) bool {
 	switch method {
 	case http.MethodGet, http.MethodHead, http.MethodOptions, http.MethodTrace, http.MethodPut, http.MethodDelete:

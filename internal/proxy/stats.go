@@ -139,8 +139,10 @@ type ReleaseStats struct {
 	// hold, because none of its upstreams could take them.
 	Rerouted uint64 `json:"rerouted"`
 
-	// Retried counts attempts after the first; it is no outcome.
-	Retried uint64 `json:"retried"`
+	// Retried counts attempts after the first, RetryRefused those that were not made at
+	// this release because the service's [RetryBudget] was spent; neither is an outcome.
+	Retried      uint64 `json:"retried"`
+	RetryRefused uint64 `json:"retry_refused,omitempty"`
 
 	// Latency is from the request's head to the end of the answer, for Answered
 	// without 101.
@@ -213,6 +215,7 @@ func (r ReleaseStats) Minus(earlier ReleaseStats) ReleaseStats {
 	r.ClientGone -= earlier.ClientGone
 	r.Rerouted -= earlier.Rerouted
 	r.Retried -= earlier.Retried
+	r.RetryRefused -= earlier.RetryRefused
 	r.Latency = r.Latency.Minus(earlier.Latency)
 	return r
 }

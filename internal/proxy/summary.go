@@ -80,6 +80,7 @@ func (r ReleaseStats) plus(o ReleaseStats) ReleaseStats {
 	r.ClientGone += o.ClientGone
 	r.Rerouted += o.Rerouted
 	r.Retried += o.Retried
+	r.RetryRefused += o.RetryRefused
 	r.Latency = r.Latency.Plus(o.Latency)
 	return r
 }

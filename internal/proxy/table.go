@@ -56,6 +56,8 @@ type Service struct {
 	Mirror *Mirror `json:"mirror,omitempty"`
 	// Hold keeps new requests waiting.
 	Hold *Hold `json:"hold,omitempty"`
+	// RetryBudget bounds what retries add to the load; nil is no bound.
+	RetryBudget *RetryBudget `json:"retry_budget,omitempty"`
 }
 
 // Match is a rule on one thing that a request carries: exactly one of Header,

@@ -45,6 +45,7 @@ func check(s *Spec) []problem {
 	c.env(s)
 	c.limits(s.Limits)
 	c.route(s.Route, s.Listen)
+	c.share("retry_budget", s.RetryBudget)
 	c.health(s.Health, s.Listen)
 	c.protocol(s)
 	c.checks("smoke", s.Smoke, s.Listen)
@@ -100,6 +101,12 @@ func (c *checker) oneOf(field, word string, words ...string) {
 func (c *checker) positive(field string, d Duration) {
 	if d <= 0 {
 		c.add(field, "", "must be more than 0s, not %s", d)
+	}
+}
+
+func (c *checker) share(field string, share Percent) {
+	if !(share >= 0 && share <= 100) {
+		c.add(field, "", "must be from 0%% to 100%%, not %s", share)
 	}
 }
 
@@ -218,9 +225,7 @@ func (c *checker) stopSignal(signal string) {
 }
 
 func (c *checker) guard(g Guard) {
-	if share := g.MaxErrors; !(share >= 0 && share <= 100) {
-		c.add("guard.max_errors", "", "must be from 0%% to 100%%, not %s", share)
-	}
+	c.share("guard.max_errors", g.MaxErrors)
 	c.between("guard.min_requests", g.MinRequests, 1, 1<<30)
 }
 

@@ -51,6 +51,7 @@ func TestImpossibleValues(t *testing.T) {
 		{"killing signal", minimal + "stop_signal: SIGKILL #!\n", "stop_signal", "not a signal to stop with", "stop_grace: 0s"},
 		{"number of a signal", minimal + "stop_signal: 15 #!\n", "stop_signal", "not a signal to stop with", ""},
 		{"empty signal", minimal + "stop_signal: \"\" #!\n", "stop_signal", "not a signal to stop with", ""},
+		{"retry budget", minimal + "retry_budget: 120% #!\n", "retry_budget", "from 0% to 100%", ""},
 		{"the first problem", minimal + "keep: -1 #!\nroute:\n  hosts: [a b]\ndir: /\n", "keep", "from 0", ""},
 	})
 }
@@ -94,6 +95,7 @@ func TestValidateHoldsAnyOriginToTheRules(t *testing.T) {
 		"limits.cpu":         func(s *Spec) { s.Limits.CPU = math.NaN() },
 		"limits.memory":      func(s *Spec) { s.Limits.Memory = -1 },
 		"logs.max_size":      func(s *Spec) { s.Logs.MaxSize = 0 },
+		"retry_budget":       func(s *Spec) { s.RetryBudget = Percent(math.Inf(1)) },
 		"guard.max_errors":   func(s *Spec) { s.Guard.MaxErrors = Percent(math.NaN()) },
 		"guard.min_requests": func(s *Spec) { s.Guard.MinRequests = 0 },
 		"stop_signal":        func(s *Spec) { s.StopSignal = "" },

@@ -11,9 +11,10 @@ import (
 // it, so that an explicit zero stays a zero.
 func Default() *Spec {
 	return &Spec{
-		Instances: 1,
-		Listen:    ListenPort,
-		Protocol:  ProtocolHTTP,
+		Instances:   1,
+		Listen:      ListenPort,
+		RetryBudget: 20,
+		Protocol:    ProtocolHTTP,
 		Health: Health{
 			TCP:           true,
 			Interval:      Duration(time.Second),

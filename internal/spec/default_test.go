@@ -9,7 +9,7 @@ import (
 func TestDefaults(t *testing.T) {
 	want := &Spec{
 		Service: "web", Command: []string{"serve"},
-		Instances: 1, Listen: "port", Protocol: "http",
+		Instances: 1, Listen: "port", Protocol: "http", RetryBudget: 20,
 		Health: Health{
 			TCP: true, Interval: Duration(time.Second), Timeout: Duration(5 * time.Second),
 			Healthy: 1, Unhealthy: 3, StartDeadline: Duration(60 * time.Second),

@@ -54,6 +54,9 @@ type Spec struct {
 
 	// Route is which requests the service gets.
 	Route Route `yaml:"route,omitempty" json:"route"`
+	// RetryBudget bounds the requests that are sent once more to a release which has
+	// got them already, as a share of the service's requests; a few a second are free.
+	RetryBudget Percent `yaml:"retry_budget" json:"retry_budget"`
 	// Health is how an instance shows that it is ready.
 	Health Health `yaml:"health" json:"health"`
 	// Smoke are checks of the candidate before it gets traffic, in this order.
