@@ -31,6 +31,8 @@ type (
 	Receipt = deploy.Receipt
 	// ReleaseReceipt is one release's part of it.
 	ReleaseReceipt = deploy.ReleaseReceipt
+	// Waits counts requests that were kept waiting.
+	Waits = deploy.Waits
 	// Latency sums up answers of a span of time.
 	Latency = deploy.Latency
 	// LogQuery selects output of instances.

@@ -71,14 +71,8 @@ func printReceipt(out io.Writer, r api.Receipt) error {
 
 // printHeld says what became of requests that waited, and of copies.
 func printHeld(out io.Writer, r api.Receipt) {
-	if h := r.Held; h.Total > 0 {
-		fmt.Fprintf(out, "  held: %s, the longest for %s: %d went on, %d expired, %d client gone",
-			count(int(h.Total), "request"), rough(h.Longest), h.LetGo, h.Expired, h.Gone)
-		if h.Now > 0 {
-			fmt.Fprintf(out, ", %d still wait", h.Now)
-		}
-		fmt.Fprintln(out)
-	}
+	printWaited(out, "held", r.Held)
+	printWaited(out, "queued", r.Queued)
 	if m := r.Mirror; m.Sent+m.Dropped > 0 {
 		fmt.Fprintf(out, "  mirror: %s of requests sent: %d answered the same, %d differently, %d failed, %d not compared; %d dropped\n",
 			copies(m.Sent), m.Same, m.Different, m.Failed, m.Uncompared, m.Dropped)
@@ -87,6 +81,9 @@ func printHeld(out io.Writer, r api.Receipt) {
 
 // printOverload says what was not done so that nobody has more to do than is good.
 func printOverload(out io.Writer, r api.Receipt) {
+	if n := r.Total.Shed; n > 0 {
+		fmt.Fprintf(out, "  shed: %s (503 with Retry-After), as the instances had as much to do as they may\n", count(int(n), "request"))
+	}
 	if n := r.Total.RetryRefused; n > 0 {
 		retries := "1 retry was"
 		if n > 1 {
@@ -94,6 +91,18 @@ func printOverload(out io.Writer, r api.Receipt) {
 		}
 		fmt.Fprintf(out, "  retry budget spent: %s not made\n", retries)
 	}
+}
+
+func printWaited(out io.Writer, how string, w api.Waits) {
+	if w.Total == 0 {
+		return
+	}
+	fmt.Fprintf(out, "  %s: %s, the longest for %s: %d went on, %d expired, %d client gone",
+		how, count(int(w.Total), "request"), rough(w.Longest), w.LetGo, w.Expired, w.Gone)
+	if w.Now > 0 {
+		fmt.Fprintf(out, ", %d still wait", w.Now)
+	}
+	fmt.Fprintln(out)
 }
 
 func copies(n uint64) string {

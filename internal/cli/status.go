@@ -241,7 +241,10 @@ func printTraffic(out io.Writer, s api.ServiceStatus) {
 	if n := s.Traffic.Held.Now; n > 0 {
 		held = fmt.Sprintf(", %d held", n)
 	}
-	var accepted, lost, errors, retried uint64
+	if n := s.Traffic.Queued.Now; n > 0 {
+		held += fmt.Sprintf(", %d queued", n)
+	}
+	var accepted, lost, errors, retried, shed uint64
 	var flight int64
 	for _, r := range s.Traffic.Releases {
 		accepted += r.Accepted
@@ -249,7 +252,12 @@ func printTraffic(out io.Writer, s api.ServiceStatus) {
 		errors += r.Answered[5]
 		retried += r.Retried
 		flight += r.InFlight
+		shed += r.Shed
 	}
-	fmt.Fprintf(out, "  requests since the proxy started: %d accepted, %d in flight%s, %d answered 5xx, %d lost, %d retried\n",
-		accepted, flight, held, errors, lost, retried)
+	refused := ""
+	if shed > 0 {
+		refused = fmt.Sprintf(", %d shed", shed)
+	}
+	fmt.Fprintf(out, "  requests since the proxy started: %d accepted, %d in flight%s, %d answered 5xx, %d lost%s, %d retried\n",
+		accepted, flight, held, errors, lost, refused, retried)
 }

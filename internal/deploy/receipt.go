@@ -38,9 +38,11 @@ type Receipt struct {
 	// Drains says how the requests ended that were in flight on a release when
 	// its drain began.
 	Drains []DrainReceipt `json:"drains,omitempty"`
-	// Held counts the requests that waited in the proxy; its Longest is nearly so
-	// when the window was cut by a start of the proxy. Mirror counts copies.
-	Held   proxy.HeldStats   `json:"held"`
+	// Held counts the requests that waited in a hold, Queued those that waited for an
+	// instance with room; their Longest is nearly so when the window was cut by a start
+	// of the proxy. Mirror counts copies.
+	Held   Waits             `json:"held"`
+	Queued Waits             `json:"queued"`
 	Mirror proxy.MirrorStats `json:"mirror"`
 	// Latency is of all answers of the service.
 	Latency LatencyReceipt `json:"latency"`
@@ -50,7 +52,7 @@ type Receipt struct {
 }
 
 // ReleaseReceipt counts what became of requests. Accepted plus Carried is the sum
-// of Answered, Lost, ClientGone, Rerouted and InFlight, unless the proxy died in
+// of Answered, Lost, ClientGone, Rerouted, Shed and InFlight, unless the proxy died in
 // the window: then Unknown says what is missing.
 type ReleaseReceipt struct {
 	Release string `json:"release,omitempty"`
@@ -70,6 +72,9 @@ type ReleaseReceipt struct {
 	Lost       uint64 `json:"lost"`
 	ClientGone uint64 `json:"client_gone"`
 	Rerouted   uint64 `json:"rerouted,omitempty"`
+	// Shed is how many were refused because there was too much to do; they are not
+	// lost, as their clients were told to come back.
+	Shed uint64 `json:"shed,omitempty"`
 	// Retried counts attempts after the first, RetryRefused those that the retry
 	// budget didn't allow.
 	Retried      uint64 `json:"retried"`
@@ -101,6 +106,9 @@ type Latency struct {
 	P99   time.Duration `json:"p99"`
 	Max   time.Duration `json:"max"`
 }
+
+// Waits counts requests that were kept waiting.
+type Waits = proxy.HeldStats
 
 // Receipt returns the account of a deployment, 0 for the last. Of one that is
 // under way it is the account so far.
@@ -184,7 +192,8 @@ func (r *Receipt) count(measured []Measured) {
 		for _, rs := range to.Stats.Releases {
 			of(rs.ID).add(rs.Minus(releaseOf(from.Stats, rs.ID)))
 		}
-		r.hold(to.Stats.Held.Minus(from.Stats.Held))
+		addWaits(&r.Held, to.Stats.Held.Minus(from.Stats.Held))
+		addWaits(&r.Queued, to.Stats.Queued.Minus(from.Stats.Queued))
 		r.mirror(to.Stats.Mirror.Minus(from.Stats.Mirror))
 	}
 	for _, rs := range measured[len(measured)-1].Stats.Releases {
@@ -200,16 +209,16 @@ func (r *Receipt) count(measured []Measured) {
 	}
 }
 
-// hold adds what was held in a part of the window. The longest wait is of a hold
-// before the window if none has ended in it.
-func (r *Receipt) hold(d proxy.HeldStats) {
-	r.Held.Now = d.Now
-	r.Held.Total += d.Total
-	r.Held.LetGo += d.LetGo
-	r.Held.Expired += d.Expired
-	r.Held.Gone += d.Gone
+// addWaits adds what has waited in a part of the window. The longest wait is of one before
+// the window if none has ended in it.
+func addWaits(sum *Waits, d Waits) {
+	sum.Now = d.Now
+	sum.Total += d.Total
+	sum.LetGo += d.LetGo
+	sum.Expired += d.Expired
+	sum.Gone += d.Gone
 	if d.LetGo+d.Expired+d.Gone > 0 {
-		r.Held.Longest = max(r.Held.Longest, d.Longest)
+		sum.Longest = max(sum.Longest, d.Longest)
 	}
 }
 
@@ -235,6 +244,7 @@ func (c *ReleaseReceipt) add(d proxy.ReleaseStats) {
 		Lost:            failed.Sum(),
 		ClientGone:      d.ClientGone,
 		Rerouted:        d.Rerouted,
+		Shed:            d.Shed,
 		Retried:         d.Retried,
 		RetryRefused:    d.RetryRefused,
 	})
@@ -252,6 +262,7 @@ func (c *ReleaseReceipt) sum(o ReleaseReceipt) {
 	c.Lost += o.Lost
 	c.ClientGone += o.ClientGone
 	c.Rerouted += o.Rerouted
+	c.Shed += o.Shed
 	c.Retried += o.Retried
 	c.RetryRefused += o.RetryRefused
 	c.InFlight += o.InFlight

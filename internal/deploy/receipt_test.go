@@ -33,7 +33,7 @@ func identity(t *testing.T, c ReleaseReceipt) {
 		answered += n
 	}
 	in := int64(c.Accepted) + c.Carried
-	out := int64(answered+c.Lost+c.ClientGone+c.Rerouted) + c.InFlight
+	out := int64(answered+c.Lost+c.ClientGone+c.Rerouted+c.Shed) + c.InFlight
 	if in != out {
 		t.Errorf("%q: accepted %d and carried %d, but %d are accounted for: %+v", c.Release, c.Accepted, c.Carried, out, c)
 	}
@@ -95,6 +95,27 @@ func TestReceiptOfHoldAndMirror(t *testing.T) {
 	}
 	if want := (proxy.MirrorStats{Sent: 6, Same: 3, Different: 1, Failed: 1, Uncompared: 1, Dropped: 2}); r.Mirror != want {
 		t.Errorf("mirror %+v, want %+v", r.Mirror, want)
+	}
+}
+
+func TestReceiptOfShedRequests(t *testing.T) {
+	shed := func(second int, ok, shed uint64) Measured {
+		m := measurement(MomentDuring, "a", second, statsOf("r1", ok, 0, 0, 0, time.Millisecond))
+		m.Stats.Releases[0].Accepted += shed
+		m.Stats.Releases[0].Shed, m.Stats.Releases[0].RetryRefused = shed, shed/2
+		m.Stats.Queued = proxy.HeldStats{Total: 2 * shed, LetGo: shed, Expired: shed, Longest: time.Second}
+		return m
+	}
+	d := Deployment{ID: "d2", Candidate: "r2", Phase: PhasePromoted, Began: time.Unix(10, 0), Finished: time.Unix(30, 0)}
+	began := shed(10, 100, 10)
+	began.Moment = MomentBegan
+	r := receiptOf("web", d, []Measured{began, shed(20, 150, 30), shed(30, 200, 40)})
+	identity(t, r.Total)
+	if r.Total.Shed != 30 || r.Total.RetryRefused != 15 || r.Total.Lost != 0 || r.Total.FailedBySegue != 0 {
+		t.Errorf("total: %+v", r.Total)
+	}
+	if want := (proxy.HeldStats{Total: 60, LetGo: 30, Expired: 30, Longest: time.Second}); r.Queued != want {
+		t.Errorf("queued %+v, want %+v", r.Queued, want)
 	}
 }
 

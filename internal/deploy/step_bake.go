@@ -231,8 +231,8 @@ func (w *bakeWatch) String() string {
 }
 
 // countsOf are a release's answers since the proxy's epoch began. Bad are those
-// of class 5xx and those that are missing: the release did not complete them, or another
-// had to answer for it.
+// of class 5xx and those that are missing: the release did not complete them, had no
+// room for them, or another had to answer for it.
 func countsOf(r proxy.ReleaseStats) counts {
 	var c counts
 	for class, n := range r.Answered {
@@ -241,6 +241,6 @@ func countsOf(r proxy.ReleaseStats) counts {
 			c.bad += n
 		}
 	}
-	missing := r.Failed.Sum() - r.Failed.Cut + r.Rerouted
+	missing := r.Failed.Sum() - r.Failed.Cut + r.Rerouted + r.Shed
 	return counts{c.total + missing, c.bad + missing, missing}
 }

@@ -38,6 +38,7 @@ func (s *State) routed(instances []driver.Instance) (proxy.Service, bool) {
 		return proxy.Service{}, false
 	}
 	svc := proxy.Service{Name: s.Service, Hosts: routing.Spec.Route.Hosts, Paths: routing.Spec.Route.Paths, Hold: s.held(instances)}
+	svc.Queue = &proxy.Queue{Requests: routing.Spec.Overload.Queue, Time: time.Duration(routing.Spec.Overload.MaxWait)}
 	svc.RetryBudget = &proxy.RetryBudget{Share: float64(routing.Spec.RetryBudget)}
 	for _, id := range slices.Sorted(maps.Keys(s.Running)) {
 		if s.Running[id].Retiring {
@@ -48,6 +49,8 @@ func (s *State) routed(instances []driver.Instance) (proxy.Service, bool) {
 			Weight:    weights[id],
 			Health:    checkOf(s.Release(id).Spec.Health),
 			Upstreams: s.upstreams(id, instances),
+
+			MaxInFlight: s.Release(id).Spec.Overload.MaxInFlight,
 		})
 	}
 	svc.Fallback = s.fallback(svc)

@@ -160,17 +160,28 @@ func TestStableAnswersForACandidateThatIsGone(t *testing.T) {
 }
 
 // TestTableBounds has what bounds a service's requests come from the release with the
-// traffic.
+// traffic, and what bounds an instance's from its own.
 func TestTableBounds(t *testing.T) {
 	s := State{
 		Service:  "web",
-		Releases: []Release{{ID: "r1", Spec: *testSpec(t, "retry_budget: 5%")}, {ID: "r2", Spec: *testSpec(t, "")}},
+		Releases: []Release{{ID: "r1", Spec: *testSpec(t, "retry_budget: 5%\noverload: {max_in_flight: 7, queue: 3, max_wait: 2s}")}, {ID: "r2", Spec: *testSpec(t, "")}},
 		Running:  map[string]Running{"r1": {Instances: 1}, "r2": {Instances: 1}},
 	}
 	for release, want := range map[string]proxy.RetryBudget{"r1": {Share: 5}, "r2": {Share: 20}} {
 		s.Weights = map[string]int{release: 100}
-		if got := tableOf([]State{s}, nil).Services[0].RetryBudget; got == nil || *got != want {
+		svc := tableOf([]State{s}, nil).Services[0]
+		if got := svc.RetryBudget; got == nil || *got != want {
 			t.Errorf("with the traffic at %s: %v, want %v", release, got, want)
+		}
+		queue := proxy.Queue{Requests: 100, Time: time.Second}
+		if release == "r1" {
+			queue = proxy.Queue{Requests: 3, Time: 2 * time.Second}
+		}
+		if got := svc.Queue; got == nil || *got != queue {
+			t.Errorf("with the traffic at %s: %v, want %v", release, got, queue)
+		}
+		if r := svc.Releases; r[0].MaxInFlight != 7 || r[1].MaxInFlight != 0 {
+			t.Errorf("the releases are %+v", r)
 		}
 	}
 }

@@ -15,13 +15,14 @@ const (
 	cut
 	clientGone
 	held
+	shed
 )
 
 func (o outcome) String() string {
 	if o == refused {
 		return "refused"
 	}
-	return [...]string{"answered", "unavailable", "connect", "broken", "timeout", "truncated", "cut", "client_gone", "held"}[o]
+	return [...]string{"answered", "unavailable", "connect", "broken", "timeout", "truncated", "cut", "client_gone", "held", "shed"}[o]
 }
 
 // account counts the requests of one release that one loop has. It lives as long as the
@@ -89,7 +90,8 @@ func (a *account) upgrade(f *flight) {
 	a.stats.Upgraded++
 }
 
-// refuse counts a request that ends before a release could be chosen.
+// refuse counts a request that ends before a release could be chosen, or before one had
+// room for it.
 func (a *account) refuse(o outcome) {
 	a.stats.Accepted++
 	a.count(o, 0, 0)
@@ -138,6 +140,8 @@ func (a *account) count(o outcome, status int, latency time.Duration) {
 		s.ClientGone++
 	case held:
 		s.Failed.Held++
+	case shed:
+		s.Shed++
 	}
 }
 

@@ -55,16 +55,40 @@ func (s *service) chooseByWeight(left []*account, random func(n int) int) *relea
 	return nil
 }
 
-// choose picks the pool of the upstream for the next attempt, given those tried before,
-// or nil when there is none left. It takes one that is healthy; if no untried one is,
-// any that is untried, since to try is better than to refuse; and a release's only
-// upstream a second time.
-func (r *release) choose(tried []*pool, random func(n int) int) *pool {
-	if len(r.pools) == 1 && len(tried) == 1 && tried[0] == r.pools[0] {
-		return r.pools[0]
+// take chooses a pool and counts a request in at its upstream; those that wait for room
+// come first. Who takes it must have it entered, or give it back.
+func (r *release) take(tried []*pool, random func(n int) int) (p *pool, full bool) {
+	p, full = r.choose(tried, random)
+	switch {
+	case p == nil, p.upstream.limit == 0:
+		return p, full
+	case r.line.waiting.Load() > 0:
+		return nil, true
+	case p.upstream.enter():
+		return p, false
 	}
-	if u := leastOfTwo(r.pools, tried, true, random); u != nil {
-		return u
+	return r.reserve(tried, random)
+}
+
+// reserve is take for one whose turn it is.
+func (r *release) reserve(tried []*pool, random func(n int) int) (p *pool, full bool) {
+	for {
+		if p, full = r.choose(tried, random); p == nil || p.upstream.enter() {
+			return p, full
+		}
+	}
+}
+
+// choose picks the pool of the upstream for the next attempt, given those tried before,
+// or nil when there is none left; full says that there is, but none that has room. It
+// takes one that is healthy; if no untried one is, any that is untried, since to try is
+// better than to refuse; and a release's only upstream a second time.
+func (r *release) choose(tried []*pool, random func(n int) int) (p *pool, full bool) {
+	if len(r.pools) == 1 && len(tried) == 1 && tried[0] == r.pools[0] {
+		tried = nil
+	}
+	if p, full = leastOfTwo(r.pools, tried, true, random); p != nil || full {
+		return p, full
 	}
 	return leastOfTwo(r.pools, tried, false, random)
 }
@@ -72,10 +96,16 @@ func (r *release) choose(tried []*pool, random func(n int) int) *pool {
 // leastOfTwo draws two upstreams at random and returns the one with less in
 // flight: the power of two choices (Mitzenmacher, 1996), which balances almost as
 // well as the least of all and doesn't send everybody to the same one. What other loops
-// have in flight doesn't count: each balances its own.
-func leastOfTwo(all, tried []*pool, healthy bool, random func(n int) int) *pool {
+// have in flight doesn't count: each balances its own. When none has room, full says
+// whether that is all that they lack.
+func leastOfTwo(all, tried []*pool, healthy bool, random func(n int) int) (p *pool, full bool) {
 	eligible := func(u *pool) bool {
-		return (!healthy || u.upstream.condition.healthy.Load()) && !slices.Contains(tried, u)
+		if (healthy && !u.upstream.condition.healthy.Load()) || slices.Contains(tried, u) {
+			return false
+		}
+		room := u.upstream.hasRoom()
+		full = full || !room
+		return room
 	}
 	n := 0
 	for _, u := range all {
@@ -84,14 +114,14 @@ func leastOfTwo(all, tried []*pool, healthy bool, random func(n int) int) *pool 
 		}
 	}
 	if n == 0 {
-		return nil
+		return nil, full
 	}
 	first := random(n)
 	second := first
 	if n > 1 {
 		second = (first + 1 + random(n-1)) % n
 	}
-	// Health may change meanwhile, so that there are fewer now.
+	// Health and room may change meanwhile, so that there are fewer now.
 	var a, b *pool
 	i := 0
 	for _, u := range all {
@@ -107,7 +137,7 @@ func leastOfTwo(all, tried []*pool, healthy bool, random func(n int) int) *pool 
 		i++
 	}
 	if a == nil || (b != nil && b.inFlight < a.inFlight) {
-		return b
+		a = b
 	}
-	return a
+	return a, a == nil && full
 }

@@ -87,7 +87,7 @@ func binomialInterval(n int, p, confidence float64) (low, high int) {
 func TestChooseUpstream(t *testing.T) {
 	r := &release{}
 	for i := range 4 {
-		u := newUpstream(upstreamKey{Upstream: Upstream{ID: fmt.Sprint(i)}})
+		u := newUpstream(upstreamKey{Upstream: Upstream{ID: fmt.Sprint(i)}}, nil)
 		r.pools = append(r.pools, &pool{upstream: u})
 	}
 	u := r.pools
@@ -95,7 +95,7 @@ func TestChooseUpstream(t *testing.T) {
 	chosen := func(tried ...*pool) map[string]int {
 		counts := make(map[string]int)
 		for range 6000 {
-			if u := r.choose(tried, rand.IntN); u != nil {
+			if u, _ := r.choose(tried, rand.IntN); u != nil {
 				counts[u.upstream.id]++
 			}
 		}

@@ -35,6 +35,7 @@ type service struct {
 	sticky   *sticky
 	mirror   *mirror
 	hold     *hold
+	queue    *queue
 	budget   *budgetOf
 }
 
@@ -46,7 +47,9 @@ type release struct {
 	gets, held bool
 	account    *account
 	pools      []*pool
-	check      *health.Check
+	// line has the requests that wait for room.
+	line  *line
+	check *health.Check
 }
 
 // service returns the service of a name, or nil.
@@ -122,6 +125,7 @@ func (s Service) compile(reg *registry) *service {
 	}
 	svc.fallback = svc.release(s.Fallback)
 	svc.hold = newHold(s.Hold, reg.shared.waitingFor(s.Name))
+	svc.queue = newQueue(s.Queue, reg.shared.queuedFor(s.Name))
 	svc.budget = newBudget(s.RetryBudget, reg.budget(s.Name), reg.loops())
 	for _, r := range svc.releases {
 		r.gets = r.weight > 0 || r == svc.fallback || (svc.match != nil && svc.match.candidate == r)
@@ -131,13 +135,13 @@ func (s Service) compile(reg *registry) *service {
 }
 
 func (r Release) compile(reg *registry, service string) *release {
-	rel := &release{id: r.ID, weight: r.Weight, account: reg.account(service, r.ID)}
+	rel := &release{id: r.ID, weight: r.Weight, account: reg.account(service, r.ID), line: reg.shared.lineOf(accountKey{service, r.ID})}
 	if r.Health != nil && r.Health.ByAddress() {
 		check := *r.Health
 		rel.check = &check
 	}
 	for _, u := range r.Upstreams {
-		rel.pools = append(rel.pools, reg.pool(rel.account, u))
+		rel.pools = append(rel.pools, reg.pool(rel.account, u, r.MaxInFlight))
 	}
 	return rel
 }
@@ -244,6 +248,9 @@ func (s Service) validateRules() error {
 	if err := s.RetryBudget.validate(); err != nil {
 		return fmt.Errorf("retry budget: %w", err)
 	}
+	if err := s.Queue.validate(); err != nil {
+		return fmt.Errorf("queue: %w", err)
+	}
 	if err := s.Hold.validate(); err != nil {
 		return fmt.Errorf("hold: %w", err)
 	}
@@ -251,6 +258,9 @@ func (s Service) validateRules() error {
 }
 
 func (r Release) validate() error {
+	if r.MaxInFlight < 0 {
+		return fmt.Errorf("its max in flight is %d, want 0 for no limit, or more", r.MaxInFlight)
+	}
 	if h := r.Health; h != nil && h.ByAddress() && h.Interval < time.Millisecond {
 		return fmt.Errorf("health: its interval is %s, want at least 1ms", h.Interval)
 	}

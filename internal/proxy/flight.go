@@ -46,7 +46,7 @@ type flight struct {
 	// why is the outcome of a request that found no upstream.
 	why outcome
 
-	// wait is the request's wait in a hold. kept is how much of its body is kept,
+	// wait is the request's wait in a hold or in a queue. kept is how much of its body is kept,
 	// in bytes.
 	wait wait
 	kept int
@@ -55,10 +55,13 @@ type flight struct {
 	token, cookie string
 
 	// tried are the pools of this release that were tried, left the releases that had
-	// none for it, attempts the attempts at all releases.
-	tried    []*pool
-	left     []*account
-	attempts int
+	// none for it, tries the attempts at this release, and attempts those at all.
+	tried           []*pool
+	left            []*account
+	tries, attempts int
+	// overfull is the account of the release that had no room for the request, nor its
+	// queue; nil is none.
+	overfull *account
 }
 
 // owner is what a flight belongs to.
@@ -79,7 +82,7 @@ const (
 	nobody verdict = iota
 	// going: the request is counted in, on its way to the flight's pool.
 	going
-	// waiting: the request waits in a hold; its owner is told when that ends.
+	// waits: the request waits in a hold or in a queue; its owner is told when that ends.
 	waits
 )
 
@@ -91,15 +94,15 @@ func (f *flight) reset() {
 	*f = flight{loop: f.loop, owner: f.owner, tried: f.tried[:0], left: f.left[:0], drains: f.drains[:0]}
 }
 
-// start finds the request an upstream, perhaps after a time in a hold.
+// start finds the request an upstream, perhaps after a time in a hold or in a queue.
 func (f *flight) start() verdict { return f.land(f.enter()) }
 
 // again finds the request an upstream for another attempt: of the same release, and
 // when that has none left, of another. sent says that the attempt before may have been
 // worked on, so that another one of the same release needs room in the retry budget.
 func (f *flight) again(sent bool) verdict {
-	if f.sameRelease(sent) {
-		return going
+	if v := f.sameRelease(sent); v != nobody {
+		return v
 	}
 	if len(f.left) >= maxReroutes {
 		return nobody
@@ -129,9 +132,10 @@ func (f *flight) land(v verdict) verdict {
 }
 
 // outcome is what a request that found no upstream counts as: o, which is what came
-// of its last attempt, unless it has left the release for a hold since.
+// of its last attempt, unless it has left the release for a hold or a queue since, or
+// found no room for another.
 func (f *flight) outcome(o outcome) outcome {
-	if f.account == nil {
+	if f.account == nil || f.overfull != nil {
 		return f.why
 	}
 	return o
@@ -139,11 +143,14 @@ func (f *flight) outcome(o outcome) outcome {
 
 // end counts the outcome. status is that of an answer, latency its duration.
 func (f *flight) end(o outcome, status int, latency time.Duration) {
-	if f.account == nil {
+	switch {
+	case f.account != nil:
+		f.account.end(f, o, status, latency)
+	case f.overfull != nil:
+		f.overfull.refuse(o)
+	default:
 		f.service.nobody.refuse(o)
-		return
 	}
-	f.account.end(f, o, status, latency)
 }
 
 // enter chooses by the table in force and counts the request in, and out where it
@@ -155,15 +162,20 @@ func (f *flight) enter() verdict {
 		return f.await(s.hold)
 	}
 	r := f.choose(s)
-	f.letGo()
 	if r == nil {
+		f.letGo()
 		return nobody
 	}
 	if f.account != nil {
 		f.account.leave(f)
 	}
-	f.tried = f.tried[:0]
-	p := r.choose(nil, rand.IntN)
+	f.tried, f.tries = f.tried[:0], 0
+	p, full := r.take(nil, rand.IntN)
+	if full {
+		return f.queueUp(s, r)
+	}
+	f.letGo()
+	f.overfull = nil
 	r.account.enter(f, p)
 	f.use(p)
 	return going
@@ -181,23 +193,30 @@ func (f *flight) choose(s *service) *release {
 }
 
 // sameRelease takes another upstream of the same release, as the table in force has it.
-// A hold doesn't matter to it: the request is in flight.
-func (f *flight) sameRelease(sent bool) bool {
-	if len(f.tried) >= maxAttempts {
-		return false
+// A hold doesn't matter to it: the request is in flight. When there is one, but without
+// room, the request waits for that.
+func (f *flight) sameRelease(sent bool) verdict {
+	if f.tries >= maxAttempts {
+		return nobody
 	}
 	s := f.loop.table.service(f.service.name)
 	r := s.release(f.account.release)
 	if r == nil || (r.weight == 0 && r != s.fallback && !s.match.chooses(r, f)) {
-		return false
+		return nobody
 	}
-	p := r.choose(f.tried, rand.IntN)
-	if p == nil || (sent && !f.mayRepeat()) {
-		return false
+	p, full := r.take(f.tried, rand.IntN)
+	switch {
+	case p == nil && !full:
+		return nobody
+	case sent && !f.mayRepeat():
+		p.giveBack()
+		return nobody
+	case full:
+		return f.queueUp(s, r)
 	}
 	f.account.move(f, p)
 	f.use(p)
-	return true
+	return going
 }
 
 func (f *flight) use(p *pool) {
@@ -206,6 +225,7 @@ func (f *flight) use(p *pool) {
 			f.began()
 		}
 		f.tried = append(f.tried, p)
+		f.tries++
 		f.attempts++
 	}
 }

@@ -182,18 +182,21 @@ func addsUp(t *testing.T, s Stats) {
 		if h := svc.Held; h.Now < 0 || h.Total != uint64(h.Now)+h.LetGo+h.Expired+h.Gone {
 			t.Errorf("service %s: the held requests don't add up: %+v", svc.Name, h)
 		}
+		if q := svc.Queued; q.Now < 0 || q.Total != uint64(q.Now)+q.LetGo+q.Expired+q.Gone {
+			t.Errorf("service %s: the queued requests don't add up: %+v", svc.Name, q)
+		}
 		if m := svc.Mirror; m.Sent < m.Ended() {
 			t.Errorf("service %s: more copies ended than began: %+v", svc.Name, m)
 		}
 		for _, rel := range svc.Releases {
-			sum := rel.Failed.Sum() + rel.ClientGone + rel.Rerouted + uint64(rel.InFlight)
+			sum := rel.Failed.Sum() + rel.ClientGone + rel.Rerouted + rel.Shed + uint64(rel.InFlight)
 			for _, n := range rel.Answered {
 				sum += n
 			}
 			if rel.InFlight < 0 || rel.Upgraded < 0 || sum != rel.Accepted {
 				t.Errorf("service %s, release %q: the outcomes sum to %d, accepted are %d: %+v", svc.Name, rel.ID, sum, rel.Accepted, rel)
 			}
-			if latencies := rel.Accepted - uint64(rel.InFlight) - rel.Failed.Sum() - rel.ClientGone - rel.Rerouted - rel.Answered[1]; rel.Latency.Count() != latencies {
+			if latencies := rel.Accepted - uint64(rel.InFlight) - rel.Failed.Sum() - rel.ClientGone - rel.Rerouted - rel.Shed - rel.Answered[1]; rel.Latency.Count() != latencies {
 				t.Errorf("service %s, release %q: %d latencies of %d answers", svc.Name, rel.ID, rel.Latency.Count(), latencies)
 			}
 		}

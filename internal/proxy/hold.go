@@ -36,7 +36,7 @@ func (h *hold) until() time.Time {
 	return h.Until
 }
 
-// waiting counts the requests of a service that are held. It lives as long as the
+// waiting counts the requests of a service that are held, or in its queue. It lives as long as the
 // proxy, whatever tables come.
 type waiting struct {
 	mu    sync.Mutex
@@ -58,12 +58,12 @@ func (w *waiting) snapshot() HeldStats {
 	return w.stats
 }
 
-// admit has a request begin to wait, unless that is more than the hold may keep.
-func (w *waiting) admit(f *flight, h *Hold) bool {
+// admit has a request begin to wait, unless that is more than so many requests or bytes.
+func (w *waiting) admit(f *flight, requests int, bytes int64) bool {
 	size := f.size()
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if w.stats.Now >= int64(h.Requests) || w.bytes+size > h.Bytes {
+	if w.stats.Now >= int64(requests) || w.bytes+size > bytes {
 		return false
 	}
 	w.stats.Now++
@@ -84,15 +84,18 @@ func (w *waiting) end(f *flight, counter *uint64) {
 	f.wait.waiting = nil
 }
 
-// wait is a request's wait.
+// wait is a request's wait, in a hold or in a queue.
 type wait struct {
 	// waiting counts it; nil when it doesn't wait. began stays after the end.
 	waiting *waiting
 	began   time.Time
 	bytes   int64
-	// hold is the one by which it waits just now.
-	hold  *hold
-	timer timer
+	// hold is the one by which it waits just now; or else place is that in the line of
+	// the release whose upstreams have no room for it.
+	hold    *hold
+	release *release
+	place   *place
+	timer   timer
 }
 
 // await has the request wait for the end of a hold. It leaves its release, so that a
@@ -102,7 +105,7 @@ func (f *flight) await(h *hold) verdict {
 	if w := f.wait.waiting; w != nil && w != h.waiting {
 		f.letGo() // it is another service's request now
 	}
-	if f.wait.waiting == nil && !h.waiting.admit(f, &h.Hold) {
+	if f.wait.waiting == nil && !h.waiting.admit(f, h.Requests, h.Bytes) {
 		f.why = held
 		return nobody
 	}
@@ -122,6 +125,10 @@ func (w *wait) deadline() time.Time { return w.began.Add(w.hold.Time) }
 
 // expire ends a wait whose time is up, or whose hold has ended by itself.
 func (f *flight) expire() {
+	if f.wait.place != nil {
+		f.shedNow()
+		return
+	}
 	if h := f.wait.hold; h.on() && !time.Now().Before(f.wait.deadline()) {
 		f.giveUp(held, &f.wait.waiting.stats.Expired)
 		f.owner.resume(nobody)
@@ -148,13 +155,16 @@ func (f *flight) giveUp(why outcome, counter *uint64) {
 func (f *flight) unwait() {
 	f.loop.held.remove(f)
 	f.loop.timers.forget(&f.wait.timer)
-	f.wait.hold = nil
+	if p := f.wait.place; p != nil {
+		p.leave()
+	}
+	f.wait.hold, f.wait.release, f.wait.place = nil, nil, nil
 }
 
-// waits reports whether the request waits in a hold.
-func (f *flight) waits() bool { return f.wait.hold != nil }
+// waits reports whether the request waits in a hold or in a queue.
+func (f *flight) waits() bool { return f.wait.hold != nil || f.wait.place != nil }
 
-// letGo counts a request that is past the hold, if it has waited.
+// letGo counts a request that is past the hold or the queue, if it has waited.
 func (f *flight) letGo() {
 	if w := f.wait.waiting; w != nil {
 		w.end(f, &w.stats.LetGo)

@@ -43,6 +43,12 @@ func (b *bubble) pass(d time.Duration) {
 		for _, l := range b.loops {
 			l.do(func() { l.timers.run(l.now) })
 		}
+		for called := true; called; {
+			called = false
+			for _, l := range b.loops {
+				l.do(func() { called = l.takeCalls() || called })
+			}
+		}
 		if !next.Before(end) {
 			return
 		}

@@ -37,7 +37,7 @@ type loop struct {
 
 	table    *compiled
 	registry *registry
-	// held are the requests that wait in a hold.
+	// held are the requests that wait in a hold or in a queue.
 	held flightList
 
 	buffers buffers
@@ -92,6 +92,7 @@ func (l *loop) run() {
 		l.timers.run(l.now)
 		l.takeTurns()
 		l.takeInbox()
+		l.takeCalls()
 	}
 }
 
@@ -279,10 +280,11 @@ func (l *loop) adopt(h handed) {
 }
 
 // inbox is what others reach without the loop's lock: the connections that other loops
-// have accepted for this one, and the poller, while the loop runs.
+// have accepted for this one, the places in lines that were called, and the poller, while the loop runs.
 type inbox struct {
 	mu     sync.Mutex
 	conns  []handed
+	calls  []*place
 	poller *poller
 }
 
@@ -316,6 +318,27 @@ func (l *loop) takeInbox() {
 	if l.p.clients.hasRoom() && l.p.accepting.Load() && l.pause.index == 0 {
 		l.listen()
 	}
+}
+
+// call has a request here look for room; whoever does so has the line's lock, and may have
+// the lock of another loop.
+func (l *loop) call(p *place) {
+	l.inbox.mu.Lock()
+	l.inbox.calls = append(l.inbox.calls, p)
+	l.inbox.mu.Unlock()
+	l.wake()
+}
+
+// takeCalls follows the calls. It reports whether there were any.
+func (l *loop) takeCalls() bool {
+	l.inbox.mu.Lock()
+	calls := l.inbox.calls
+	l.inbox.calls = nil
+	l.inbox.mu.Unlock()
+	for _, p := range calls {
+		p.come()
+	}
+	return len(calls) > 0
 }
 
 // clients returns the clients' connections that the loop watches.

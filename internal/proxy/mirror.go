@@ -94,7 +94,7 @@ func (f *flight) mirror(r *h1.Request, o *origin, head func() []byte) *copied {
 	if s.mirror == nil || !copyable(r, o) || s.mirror.candidate.account == f.account || rand.Float64()*100 >= s.mirror.Share {
 		return nil
 	}
-	p := s.mirror.candidate.choose(nil, rand.IntN)
+	p, _ := s.mirror.candidate.choose(nil, rand.IntN)
 	if p == nil || p.upstream.target.H2C {
 		return nil
 	}

@@ -15,6 +15,8 @@ func (o outcome) explanation() (status int, message string) {
 	switch o {
 	case held:
 		return http.StatusServiceUnavailable, "requests of the service wait just now, this one for too long, or too many"
+	case shed:
+		return http.StatusServiceUnavailable, "the service has more to do than it can just now"
 	case connectFailed:
 		return http.StatusBadGateway, "the service could not be reached"
 	case broken:

@@ -50,6 +50,14 @@ func (p *pool) take() {
 func (p *pool) give() {
 	if p != nil {
 		p.inFlight--
+		p.upstream.leave()
+	}
+}
+
+// giveBack gives back what [release.take] has reserved of the pool, which may be nil.
+func (p *pool) giveBack() {
+	if p != nil {
+		p.upstream.leave()
 	}
 }
 

@@ -138,8 +138,10 @@ func (p *Proxy) tell(u *upstream, err error, open bool) {
 	switch healthy, changed := u.condition.probed(err, open); {
 	case changed && healthy:
 		p.logOf(u).Info("the upstream is healthy again")
+		u.healthChanged()
 	case changed:
 		p.warn(u)
+		u.healthChanged()
 	}
 }
 

@@ -13,7 +13,8 @@
 //     exchange.
 //   - exchange.go: a request and its answer, by stages.
 //   - flight.go: which upstream gets the request. route.go finds the service,
-//     hold.go keeps the request waiting if the service is held, choose.go picks the
+//     hold.go keeps the request waiting if the service is held, queue.go if nobody has
+//     room for it, choose.go picks the
 //     release, by match.go and sticky.go or by weight, and the upstream; account.go
 //     counts the request in.
 //   - mirror.go sends a copy to the candidate, beside all that follows.
@@ -314,6 +315,7 @@ func (p *Proxy) ownStats(ctx context.Context) (Stats, error) {
 	s.Services = sum.services(p.loops[0].table)
 	for i := range s.Services {
 		s.Services[i].Held = p.shared.waitingFor(s.Services[i].Name).snapshot()
+		s.Services[i].Queued = p.shared.queuedFor(s.Services[i].Name).snapshot()
 		s.Services[i].Mirror = p.copies.snapshot(s.Services[i].Name)
 	}
 	return s, nil

@@ -16,6 +16,8 @@ type registry struct {
 // shared is what outlives a table and all loops have in common. Proxy.mu guards it.
 type shared struct {
 	waiting   map[string]*waiting
+	queued    map[string]*waiting
+	lines     map[accountKey]*line
 	upstreams map[upstreamKey]*upstream
 }
 
@@ -24,30 +26,44 @@ type accountKey struct{ service, release string }
 type upstreamKey struct {
 	accountKey
 	Upstream
+	// limit is the release's MaxInFlight.
+	limit int
 }
 
 func newShared() *shared {
-	return &shared{waiting: make(map[string]*waiting), upstreams: make(map[upstreamKey]*upstream)}
+	return &shared{
+		waiting: make(map[string]*waiting), queued: make(map[string]*waiting),
+		lines: make(map[accountKey]*line), upstreams: make(map[upstreamKey]*upstream),
+	}
 }
 
 func newRegistry(l *loop, s *shared) *registry {
 	return &registry{loop: l, shared: s, accounts: make(map[accountKey]*account), pools: make(map[upstreamKey]*pool), budgets: make(map[string]*budget)}
 }
 
-// waitingFor returns the waiting requests of a service.
-func (s *shared) waitingFor(service string) *waiting {
-	w := s.waiting[service]
-	if w == nil {
-		w = &waiting{}
-		s.waiting[service] = w
+// waitingFor returns the requests of a service that wait in a hold.
+func (s *shared) waitingFor(service string) *waiting { return ensure(s.waiting, service) }
+
+// queuedFor returns those in its queue.
+func (s *shared) queuedFor(service string) *waiting { return ensure(s.queued, service) }
+
+// lineOf returns the line of a release.
+func (s *shared) lineOf(key accountKey) *line { return ensure(s.lines, key) }
+
+// ensure returns what a map has of a key, which is something new at first.
+func ensure[K comparable, V any](m map[K]*V, key K) *V {
+	v := m[key]
+	if v == nil {
+		v = new(V)
+		m[key] = v
 	}
-	return w
+	return v
 }
 
 func (s *shared) upstream(key upstreamKey) *upstream {
 	u := s.upstreams[key]
 	if u == nil {
-		u = newUpstream(key)
+		u = newUpstream(key, s.lineOf(key.accountKey))
 		s.upstreams[key] = u
 	}
 	return u
@@ -87,18 +103,11 @@ func (r *registry) account(service, release string) *account {
 }
 
 // budget returns what there is of a service's retry budget.
-func (r *registry) budget(service string) *budget {
-	b := r.budgets[service]
-	if b == nil {
-		b = &budget{}
-		r.budgets[service] = b
-	}
-	return b
-}
+func (r *registry) budget(service string) *budget { return ensure(r.budgets, service) }
 
-// pool returns the pool of an upstream of an account.
-func (r *registry) pool(a *account, u Upstream) *pool {
-	key := upstreamKey{accountKey{a.service, a.release}, u}
+// pool returns the pool of an upstream of an account, with the limit of its release.
+func (r *registry) pool(a *account, u Upstream, limit int) *pool {
+	key := upstreamKey{accountKey{a.service, a.release}, u, limit}
 	p := r.pools[key]
 	if p == nil {
 		p = newPool(r.loop, a, r.shared.upstream(key))

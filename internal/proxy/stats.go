@@ -36,11 +36,13 @@ type ServiceStats struct {
 	// stands in the table, and one with an empty ID for requests that ended
 	// before a release could be chosen.
 	Releases []ReleaseStats `json:"releases"`
-	Held     HeldStats      `json:"held"`
-	Mirror   MirrorStats    `json:"mirror"`
+	// Held counts those that waited in a hold, Queued those that waited for room.
+	Held   HeldStats   `json:"held"`
+	Queued HeldStats   `json:"queued"`
+	Mirror MirrorStats `json:"mirror"`
 }
 
-// HeldStats counts requests that were kept waiting. At any time
+// HeldStats counts requests that were kept waiting, in a hold or in a queue. At any time
 //
 //	Total = Now + LetGo + Expired + Gone
 //
@@ -49,7 +51,8 @@ type ServiceStats struct {
 // wait; one that ended here, or was refused without a wait, is counted for the empty
 // release. One that was in flight, failed, and waits to be sent again has left its
 // release as Rerouted; in the rare case that this happens to it once more, it counts
-// twice here.
+// twice here. In a queue it is the same, but that one which ends here is counted as Shed
+// by its release.
 type HeldStats struct {
 	// Now is how many wait.
 	Now int64 `json:"now"`
@@ -113,7 +116,7 @@ func (m MirrorStats) Minus(earlier MirrorStats) MirrorStats {
 
 // ReleaseStats counts the requests of one release. At any time
 //
-//	Accepted = Answered (sum) + Failed (sum) + ClientGone + Rerouted + InFlight
+//	Accepted = Answered (sum) + Failed (sum) + ClientGone + Rerouted + Shed + InFlight
 //
 // holds in every snapshot.
 type ReleaseStats struct {
@@ -138,6 +141,9 @@ type ReleaseStats struct {
 	// Rerouted counts requests that left this release for another, or to wait in a
 	// hold, because none of its upstreams could take them.
 	Rerouted uint64 `json:"rerouted"`
+	// Shed counts requests for which this release had no room, nor the service's queue,
+	// or that waited there for too long; answered 503 with Retry-After.
+	Shed uint64 `json:"shed,omitempty"`
 
 	// Retried counts attempts after the first, RetryRefused those that were not made at
 	// this release because the service's [RetryBudget] was spent; neither is an outcome.
@@ -214,6 +220,7 @@ func (r ReleaseStats) Minus(earlier ReleaseStats) ReleaseStats {
 	r.Failed = r.Failed.Minus(earlier.Failed)
 	r.ClientGone -= earlier.ClientGone
 	r.Rerouted -= earlier.Rerouted
+	r.Shed -= earlier.Shed
 	r.Retried -= earlier.Retried
 	r.RetryRefused -= earlier.RetryRefused
 	r.Latency = r.Latency.Minus(earlier.Latency)

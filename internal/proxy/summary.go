@@ -79,6 +79,7 @@ func (r ReleaseStats) plus(o ReleaseStats) ReleaseStats {
 	r.Failed = r.Failed.Plus(o.Failed)
 	r.ClientGone += o.ClientGone
 	r.Rerouted += o.Rerouted
+	r.Shed += o.Shed
 	r.Retried += o.Retried
 	r.RetryRefused += o.RetryRefused
 	r.Latency = r.Latency.Plus(o.Latency)

@@ -56,6 +56,8 @@ type Service struct {
 	Mirror *Mirror `json:"mirror,omitempty"`
 	// Hold keeps new requests waiting.
 	Hold *Hold `json:"hold,omitempty"`
+	// Queue has requests wait that find no room; nil has them shed at once.
+	Queue *Queue `json:"queue,omitempty"`
 	// RetryBudget bounds what retries add to the load; nil is no bound.
 	RetryBudget *RetryBudget `json:"retry_budget,omitempty"`
 }
@@ -114,6 +116,9 @@ type Release struct {
 	// service sum to 100, or all are 0.
 	Weight    int        `json:"weight"`
 	Upstreams []Upstream `json:"upstreams"`
+	// MaxInFlight is how many requests one upstream may have in flight, upgraded
+	// connections with them; 0 is any number. Copies don't count.
+	MaxInFlight int `json:"max_in_flight,omitempty"`
 	// Health is asked of every upstream, whatever the weight; nil, or a
 	// command, which only a driver can run, leaves the proxy to what requests
 	// tell it.

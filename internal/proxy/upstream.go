@@ -15,7 +15,7 @@ import (
 )
 
 // upstream is an instance as the proxy sees it, which all loops share. It lives over all
-// tables that have the same instance in the same release at the same target.
+// tables that have the same instance in the same release at the same target, with the same limit.
 type upstream struct {
 	key       upstreamKey
 	id        string
@@ -24,10 +24,16 @@ type upstream struct {
 
 	// byDoor is what the door has of it; nil before the first request.
 	byDoor atomic.Pointer[http.Transport]
+
+	// limit is how many requests of all loops may be in flight, of which there are load;
+	// 0 is any number, which isn't counted then. line has those that wait for room.
+	limit int64
+	load  atomic.Int64
+	line  *line
 }
 
-func newUpstream(key upstreamKey) *upstream {
-	up := &upstream{key: key, id: key.ID, target: key.Target}
+func newUpstream(key upstreamKey, line *line) *upstream {
+	up := &upstream{key: key, id: key.ID, target: key.Target, limit: int64(key.limit), line: line}
 	up.condition.ejected = make(chan struct{}, 1)
 	// The engine has proved an instance before it gives it to the proxy.
 	up.condition.healthy.Store(true)
@@ -79,6 +85,42 @@ func (u *upstream) closeIdle() {
 func (u *upstream) unreachable(err error) {
 	if !ownFault(err) {
 		u.condition.eject(fmt.Sprintf("connect %s: %s", u.target.Address, reason(err)))
+		u.healthChanged()
+	}
+}
+
+// healthChanged has somebody look for room again: who is healthy decides where.
+func (u *upstream) healthChanged() {
+	if u.limit > 0 {
+		u.line.call()
+	}
+}
+
+// hasRoom reports whether another request may be in flight.
+func (u *upstream) hasRoom() bool { return u.limit == 0 || u.load.Load() < u.limit }
+
+// enter counts another request in, if there is room. The count is never higher than the
+// limit, not even for a moment: somebody else would see no room where there is.
+func (u *upstream) enter() bool {
+	if u.limit == 0 {
+		return true
+	}
+	for {
+		n := u.load.Load()
+		if n >= u.limit {
+			return false
+		}
+		if u.load.CompareAndSwap(n, n+1) {
+			return true
+		}
+	}
+}
+
+// leave counts a request out that had been counted in.
+func (u *upstream) leave() {
+	if u.limit > 0 {
+		u.load.Add(-1)
+		u.line.call()
 	}
 }
 

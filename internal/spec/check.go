@@ -25,6 +25,8 @@ const MaxInstances = 1000
 // The bounds of other numbers that have no natural one.
 const (
 	maxThreshold  = 1000
+	maxInFlight   = 1000000
+	maxQueue      = 100000
 	maxRetries    = 1000
 	minInterval   = Duration(10 * time.Millisecond)
 	minMemory     = 1 << 20
@@ -46,6 +48,7 @@ func check(s *Spec) []problem {
 	c.limits(s.Limits)
 	c.route(s.Route, s.Listen)
 	c.share("retry_budget", s.RetryBudget)
+	c.overload(s.Overload, s.Listen)
 	c.health(s.Health, s.Listen)
 	c.protocol(s)
 	c.checks("smoke", s.Smoke, s.Listen)
@@ -221,6 +224,15 @@ func (c *checker) stopSignal(signal string) {
 	}
 	if !slices.Contains(stopSignals(), signal) {
 		c.add("stop_signal", hint, "is not a signal to stop with: %q", signal)
+	}
+}
+
+func (c *checker) overload(o Overload, listen Listen) {
+	c.between("overload.max_in_flight", o.MaxInFlight, 0, maxInFlight)
+	c.between("overload.queue", o.Queue, 0, maxQueue)
+	c.positive("overload.max_wait", o.MaxWait)
+	if o.MaxInFlight > 0 && listen == ListenNone {
+		c.add("overload.max_in_flight", "remove it", "is for a service that takes requests, and this one listens on nothing")
 	}
 }
 

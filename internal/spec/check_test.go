@@ -52,6 +52,10 @@ func TestImpossibleValues(t *testing.T) {
 		{"number of a signal", minimal + "stop_signal: 15 #!\n", "stop_signal", "not a signal to stop with", ""},
 		{"empty signal", minimal + "stop_signal: \"\" #!\n", "stop_signal", "not a signal to stop with", ""},
 		{"retry budget", minimal + "retry_budget: 120% #!\n", "retry_budget", "from 0% to 100%", ""},
+		{"in flight", minimal + "overload: {max_in_flight: -1} #!\n", "overload.max_in_flight", "from 0", ""},
+		{"queue", minimal + "overload:\n  queue: 100001 #!\n", "overload.queue", "from 0 to 100000", ""},
+		{"max_wait", minimal + "overload:\n  max_wait: 0s #!\n", "overload.max_wait", "more than 0s", ""},
+		{"a worker's requests", minimal + "listen: none\noverload:\n  max_in_flight: 1 #!\n", "overload.max_in_flight", "listens on nothing", "remove it"},
 		{"the first problem", minimal + "keep: -1 #!\nroute:\n  hosts: [a b]\ndir: /\n", "keep", "from 0", ""},
 	})
 }

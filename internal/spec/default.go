@@ -15,6 +15,7 @@ func Default() *Spec {
 		Listen:      ListenPort,
 		RetryBudget: 20,
 		Protocol:    ProtocolHTTP,
+		Overload:    Overload{Queue: 100, MaxWait: Duration(time.Second)},
 		Health: Health{
 			TCP:           true,
 			Interval:      Duration(time.Second),

@@ -57,6 +57,8 @@ type Spec struct {
 	// RetryBudget bounds the requests that are sent once more to a release which has
 	// got them already, as a share of the service's requests; a few a second are free.
 	RetryBudget Percent `yaml:"retry_budget" json:"retry_budget"`
+	// Overload bounds what an instance has to do at a time.
+	Overload Overload `yaml:"overload" json:"overload"`
 	// Health is how an instance shows that it is ready.
 	Health Health `yaml:"health" json:"health"`
 	// Smoke are checks of the candidate before it gets traffic, in this order.
@@ -143,6 +145,19 @@ type Sticky struct {
 	// Header names a header that tells one client from another, such as
 	// X-User-ID. Requests without it are divided by chance.
 	Header string `yaml:"header,omitempty" json:"header,omitempty" spec:"choice"`
+}
+
+// Overload bounds what an instance has to do at a time. What is too much waits, and what
+// is too much for that is shed: answered with 503 and Retry-After.
+type Overload struct {
+	// MaxInFlight is how many requests an instance gets at a time, those of a
+	// connection that has changed its protocol (WebSocket) with them; 0 is no limit.
+	MaxInFlight int `yaml:"max_in_flight,omitempty" json:"max_in_flight,omitempty" jsonschema:"minimum=0,maximum=1000000"`
+	// Queue is how many requests of the service wait when every instance has as many
+	// as it may.
+	Queue int `yaml:"queue" json:"queue" jsonschema:"minimum=0,maximum=100000"`
+	// MaxWait is the longest that one of them waits.
+	MaxWait Duration `yaml:"max_wait" json:"max_wait"`
 }
 
 // Match chooses requests that go to the candidate whatever the weights, by one
