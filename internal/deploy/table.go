@@ -51,6 +51,7 @@ func (s *State) routed(instances []driver.Instance) (proxy.Service, bool) {
 			Upstreams: s.upstreams(id, instances),
 
 			MaxInFlight: s.Release(id).Spec.Overload.MaxInFlight,
+			SlowStart:   time.Duration(s.Release(id).Spec.SlowStart),
 		})
 	}
 	svc.Fallback = s.fallback(svc)

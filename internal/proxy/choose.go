@@ -87,18 +87,19 @@ func (r *release) choose(tried []*pool, random func(n int) int) (p *pool, full b
 	if len(r.pools) == 1 && len(tried) == 1 && tried[0] == r.pools[0] {
 		tried = nil
 	}
-	if p, full = leastOfTwo(r.pools, tried, true, random); p != nil || full {
+	if p, full = r.leastOfTwo(tried, true, random); p != nil || full {
 		return p, full
 	}
-	return leastOfTwo(r.pools, tried, false, random)
+	return r.leastOfTwo(tried, false, random)
 }
 
 // leastOfTwo draws two upstreams at random and returns the one with less in
 // flight: the power of two choices (Mitzenmacher, 1996), which balances almost as
 // well as the least of all and doesn't send everybody to the same one. What other loops
-// have in flight doesn't count: each balances its own. When none has room, full says
-// whether that is all that they lack.
-func leastOfTwo(all, tried []*pool, healthy bool, random func(n int) int) (p *pool, full bool) {
+// have in flight doesn't count: each balances its own. While the release has an upstream
+// that is fresh, both is by share: it is drawn less often, and what it has in flight weighs
+// more. When none has room, full says whether that is all that they lack.
+func (r *release) leastOfTwo(tried []*pool, healthy bool, random func(n int) int) (p *pool, full bool) {
 	eligible := func(u *pool) bool {
 		if (healthy && !u.upstream.condition.healthy.Load()) || slices.Contains(tried, u) {
 			return false
@@ -107,37 +108,35 @@ func leastOfTwo(all, tried []*pool, healthy bool, random func(n int) int) (p *po
 		full = full || !room
 		return room
 	}
-	n := 0
-	for _, u := range all {
+	now := r.now()
+	n, total := 0, 0
+	for _, u := range r.pools {
 		if eligible(u) {
 			n++
+			total += r.slow.share(u.upstream, now)
 		}
 	}
 	if n == 0 {
 		return nil, full
 	}
-	first := random(n)
-	second := first
-	if n > 1 {
-		second = (first + 1 + random(n-1)) % n
+	draw := func(other *pool, at int) *pool {
+		for _, u := range r.pools {
+			if u == other || !eligible(u) {
+				continue
+			}
+			if at -= r.slow.share(u.upstream, now); at < 0 {
+				return u
+			}
+		}
+		return nil // health and room may change meanwhile, so that there are fewer now
 	}
-	// Health and room may change meanwhile, so that there are fewer now.
-	var a, b *pool
-	i := 0
-	for _, u := range all {
-		if !eligible(u) {
-			continue
+	a := draw(nil, random(total))
+	if n > 1 && a != nil {
+		share := r.slow.share(a.upstream, now)
+		b := draw(a, random(total-share))
+		if b != nil && b.inFlight*int64(share) < a.inFlight*int64(r.slow.share(b.upstream, now)) {
+			a = b
 		}
-		if i == first {
-			a = u
-		}
-		if i == second {
-			b = u
-		}
-		i++
-	}
-	if a == nil || (b != nil && b.inFlight < a.inFlight) {
-		a = b
 	}
 	return a, a == nil && full
 }

@@ -50,6 +50,7 @@ type release struct {
 	// line has the requests that wait for room.
 	line  *line
 	check *health.Check
+	slow  slowStart
 }
 
 // service returns the service of a name, or nil.
@@ -140,8 +141,11 @@ func (r Release) compile(reg *registry, service string) *release {
 		check := *r.Health
 		rel.check = &check
 	}
+	rel.slow.over = r.SlowStart
 	for _, u := range r.Upstreams {
-		rel.pools = append(rel.pools, reg.pool(rel.account, u, r.MaxInFlight))
+		p := reg.pool(rel.account, u, r.MaxInFlight)
+		rel.slow.add(p.upstream)
+		rel.pools = append(rel.pools, p)
 	}
 	return rel
 }
@@ -258,6 +262,9 @@ func (s Service) validateRules() error {
 }
 
 func (r Release) validate() error {
+	if r.SlowStart < 0 {
+		return fmt.Errorf("its slow start is %s, want 0 for none, or more", r.SlowStart)
+	}
 	if r.MaxInFlight < 0 {
 		return fmt.Errorf("its max in flight is %d, want 0 for no limit, or more", r.MaxInFlight)
 	}

@@ -119,6 +119,9 @@ type Release struct {
 	// MaxInFlight is how many requests one upstream may have in flight, upgraded
 	// connections with them; 0 is any number. Copies don't count.
 	MaxInFlight int `json:"max_in_flight,omitempty"`
+	// SlowStart is the time over which the share of an upstream rises that is new among
+	// others; 0 is none.
+	SlowStart time.Duration `json:"slow_start,omitempty"`
 	// Health is asked of every upstream, whatever the weight; nil, or a
 	// command, which only a driver can run, leaves the proxy to what requests
 	// tell it.

@@ -10,6 +10,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"syscall"
+	"time"
 
 	"github.com/segue-deploy/segue/internal/health"
 )
@@ -21,6 +22,8 @@ type upstream struct {
 	id        string
 	target    health.Target
 	condition condition
+	// since is when the first table came that has it.
+	since time.Time
 
 	// byDoor is what the door has of it; nil before the first request.
 	byDoor atomic.Pointer[http.Transport]
@@ -33,7 +36,7 @@ type upstream struct {
 }
 
 func newUpstream(key upstreamKey, line *line) *upstream {
-	up := &upstream{key: key, id: key.ID, target: key.Target, limit: int64(key.limit), line: line}
+	up := &upstream{key: key, id: key.ID, target: key.Target, since: time.Now(), limit: int64(key.limit), line: line}
 	up.condition.ejected = make(chan struct{}, 1)
 	// The engine has proved an instance before it gives it to the proxy.
 	up.condition.healthy.Store(true)

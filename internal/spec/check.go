@@ -49,6 +49,7 @@ func check(s *Spec) []problem {
 	c.route(s.Route, s.Listen)
 	c.share("retry_budget", s.RetryBudget)
 	c.overload(s.Overload, s.Listen)
+	c.notNegative("slow_start", s.SlowStart)
 	c.health(s.Health, s.Listen)
 	c.protocol(s)
 	c.checks("smoke", s.Smoke, s.Listen)

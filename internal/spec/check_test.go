@@ -56,6 +56,7 @@ func TestImpossibleValues(t *testing.T) {
 		{"queue", minimal + "overload:\n  queue: 100001 #!\n", "overload.queue", "from 0 to 100000", ""},
 		{"max_wait", minimal + "overload:\n  max_wait: 0s #!\n", "overload.max_wait", "more than 0s", ""},
 		{"a worker's requests", minimal + "listen: none\noverload:\n  max_in_flight: 1 #!\n", "overload.max_in_flight", "listens on nothing", "remove it"},
+		{"slow start", minimal + "slow_start: -1s #!\n", "slow_start", "negative", ""},
 		{"the first problem", minimal + "keep: -1 #!\nroute:\n  hosts: [a b]\ndir: /\n", "keep", "from 0", ""},
 	})
 }

@@ -59,6 +59,9 @@ type Spec struct {
 	RetryBudget Percent `yaml:"retry_budget" json:"retry_budget"`
 	// Overload bounds what an instance has to do at a time.
 	Overload Overload `yaml:"overload" json:"overload"`
+	// SlowStart is the time over which the share of an instance rises that is new among
+	// others of its release, from a tenth of theirs; 0s is none.
+	SlowStart Duration `yaml:"slow_start,omitempty" json:"slow_start,omitempty"`
 	// Health is how an instance shows that it is ready.
 	Health Health `yaml:"health" json:"health"`
 	// Smoke are checks of the candidate before it gets traffic, in this order.
