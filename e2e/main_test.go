@@ -453,6 +453,7 @@ type receipt struct {
 		InFlight                int `json:"in_flight"`
 	}
 	Held    held
+	Queued  held
 	Mirror  mirrored
 	Unknown []string
 }
@@ -469,6 +470,7 @@ type account struct {
 	FailedBySegue   uint64 `json:"failed_by_segue"`
 	ClientGone      uint64 `json:"client_gone"`
 	Rerouted        uint64
+	Shed            uint64
 	Retried         uint64
 	InFlight        int64 `json:"in_flight"`
 }
@@ -486,7 +488,7 @@ func (s *stage) receipt(id string) receipt {
 func (r receipt) adds(t *testing.T, id string) {
 	t.Helper()
 	for _, a := range append(r.Releases, r.Total) {
-		ends := a.Lost + a.ClientGone + a.Rerouted + uint64(a.InFlight)
+		ends := a.Lost + a.ClientGone + a.Rerouted + a.Shed + uint64(a.InFlight)
 		for _, n := range a.Answered {
 			ends += n
 		}
