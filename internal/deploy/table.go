@@ -51,6 +51,7 @@ func (s *State) routed(instances []driver.Instance) (proxy.Service, bool) {
 			Upstreams: s.upstreams(id, instances),
 
 			MaxInFlight: s.Release(id).Spec.Overload.MaxInFlight,
+			Ejection:    ejectionOf(s.Release(id).Spec.Ejection),
 			SlowStart:   time.Duration(s.Release(id).Spec.SlowStart),
 		})
 	}
@@ -230,6 +231,10 @@ func instancesOf(service, release string, all []driver.Instance) []driver.Instan
 	return slices.DeleteFunc(slices.Clone(all), func(in driver.Instance) bool {
 		return in.Service != service || in.Release != release
 	})
+}
+
+func ejectionOf(e spec.Ejection) proxy.Ejection {
+	return proxy.Ejection{Failures: e.Failures, Time: time.Duration(e.Time), Keep: float64(e.Keep), ServerErrors: e.ServerErrors}
 }
 
 func checkOf(h spec.Health) *health.Check {

@@ -143,7 +143,7 @@ func (r Release) compile(reg *registry, service string) *release {
 	}
 	rel.slow.over = r.SlowStart
 	for _, u := range r.Upstreams {
-		p := reg.pool(rel.account, u, r.MaxInFlight)
+		p := reg.pool(rel.account, u, r)
 		rel.slow.add(p.upstream)
 		rel.pools = append(rel.pools, p)
 	}
@@ -262,6 +262,9 @@ func (s Service) validateRules() error {
 }
 
 func (r Release) validate() error {
+	if err := r.Ejection.validate(); err != nil {
+		return fmt.Errorf("ejection: %w", err)
+	}
 	if r.SlowStart < 0 {
 		return fmt.Errorf("its slow start is %s, want 0 for none, or more", r.SlowStart)
 	}

@@ -59,6 +59,8 @@ type flight struct {
 	tried           []*pool
 	left            []*account
 	tries, attempts int
+	// judged is set when what has come of the last attempt is known to the upstream.
+	judged bool
 	// overfull is the account of the release that had no room for the request, nor its
 	// queue; nil is none.
 	overfull *account
@@ -101,6 +103,9 @@ func (f *flight) start() verdict { return f.land(f.enter()) }
 // when that has none left, of another. sent says that the attempt before may have been
 // worked on, so that another one of the same release needs room in the retry budget.
 func (f *flight) again(sent bool) verdict {
+	if sent {
+		f.judge(broken, 0)
+	}
 	if v := f.sameRelease(sent); v != nobody {
 		return v
 	}
@@ -145,6 +150,7 @@ func (f *flight) outcome(o outcome) outcome {
 func (f *flight) end(o outcome, status int, latency time.Duration) {
 	switch {
 	case f.account != nil:
+		f.judge(o, status)
 		f.account.end(f, o, status, latency)
 	case f.overfull != nil:
 		f.overfull.refuse(o)
@@ -226,6 +232,7 @@ func (f *flight) use(p *pool) {
 		}
 		f.tried = append(f.tried, p)
 		f.tries++
+		f.judged = false
 		f.attempts++
 	}
 }

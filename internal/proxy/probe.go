@@ -76,7 +76,7 @@ func (p *Proxy) probe(ctx context.Context, u *upstream, check *health.Check) {
 	gate := openGate(check)
 	// The first probes of many upstreams are spread over an interval.
 	for wait := rand.N(check.Interval); ; wait = jittered(check.Interval) {
-		if !p.sleepUnlessEjected(ctx, u, wait) {
+		if !p.sleepUnlessEjected(ctx, u, u.condition.untilReadmit(wait)) {
 			return
 		}
 		err := check.Probe(ctx, u.target)

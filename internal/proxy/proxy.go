@@ -16,7 +16,8 @@
 //     hold.go keeps the request waiting if the service is held, queue.go if nobody has
 //     room for it, choose.go picks the
 //     release, by match.go and sticky.go or by weight, and the upstream; account.go
-//     counts the request in.
+//     counts the request in. slowstart.go and ejection.go say which upstreams get less, or
+//     nothing.
 //   - mirror.go sends a copy to the candidate, beside all that follows.
 //   - pool.go has the connections to upstreams. upload.go sends the request there, and
 //     answer.go passes the answer back, both with the heads of header.go; splice.go has

@@ -57,6 +57,10 @@ type line struct {
 	waiting atomic.Int64
 	mu      sync.Mutex
 	places  list.List
+
+	// ejecting is held while an upstream of the release is ejected, so that no two of
+	// them count on each other to stay.
+	ejecting sync.Mutex
 }
 
 // place is a request's place in a line. The line's lock guards called, that of the

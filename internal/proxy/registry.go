@@ -26,8 +26,9 @@ type accountKey struct{ service, release string }
 type upstreamKey struct {
 	accountKey
 	Upstream
-	// limit is the release's MaxInFlight.
-	limit int
+	// limit is the release's MaxInFlight, ejection its own.
+	limit    int
+	ejection Ejection
 }
 
 func newShared() *shared {
@@ -105,9 +106,9 @@ func (r *registry) account(service, release string) *account {
 // budget returns what there is of a service's retry budget.
 func (r *registry) budget(service string) *budget { return ensure(r.budgets, service) }
 
-// pool returns the pool of an upstream of an account, with the limit of its release.
-func (r *registry) pool(a *account, u Upstream, limit int) *pool {
-	key := upstreamKey{accountKey{a.service, a.release}, u, limit}
+// pool returns the pool of an upstream of an account, with what its release says of it.
+func (r *registry) pool(a *account, u Upstream, of Release) *pool {
+	key := upstreamKey{accountKey{a.service, a.release}, u, of.MaxInFlight, of.Ejection}
 	p := r.pools[key]
 	if p == nil {
 		p = newPool(r.loop, a, r.shared.upstream(key))

@@ -119,6 +119,8 @@ type Release struct {
 	// MaxInFlight is how many requests one upstream may have in flight, upgraded
 	// connections with them; 0 is any number. Copies don't count.
 	MaxInFlight int `json:"max_in_flight,omitempty"`
+	// Ejection takes upstreams out of the choice at which requests fail.
+	Ejection Ejection `json:"ejection,omitzero"`
 	// SlowStart is the time over which the share of an upstream rises that is new among
 	// others; 0 is none.
 	SlowStart time.Duration `json:"slow_start,omitempty"`

@@ -16,7 +16,8 @@ import (
 )
 
 // upstream is an instance as the proxy sees it, which all loops share. It lives over all
-// tables that have the same instance in the same release at the same target, with the same limit.
+// tables that have the same instance in the same release at the same target, with the same
+// limit and ejection.
 type upstream struct {
 	key       upstreamKey
 	id        string
@@ -28,6 +29,9 @@ type upstream struct {
 	// byDoor is what the door has of it; nil before the first request.
 	byDoor atomic.Pointer[http.Transport]
 
+	ejection Ejection
+	// failures is how many requests in a row have failed.
+	failures atomic.Int64
 	// limit is how many requests of all loops may be in flight, of which there are load;
 	// 0 is any number, which isn't counted then. line has those that wait for room.
 	limit int64
@@ -36,7 +40,7 @@ type upstream struct {
 }
 
 func newUpstream(key upstreamKey, line *line) *upstream {
-	up := &upstream{key: key, id: key.ID, target: key.Target, since: time.Now(), limit: int64(key.limit), line: line}
+	up := &upstream{key: key, id: key.ID, target: key.Target, since: time.Now(), ejection: key.ejection, limit: int64(key.limit), line: line}
 	up.condition.ejected = make(chan struct{}, 1)
 	// The engine has proved an instance before it gives it to the proxy.
 	up.condition.healthy.Store(true)
@@ -152,7 +156,7 @@ func reason(err error) error {
 
 // condition is whether an upstream is healthy, and why not.
 type condition struct {
-	// healthy sums up the two below.
+	// healthy sums up the three below.
 	healthy atomic.Bool
 	// ejected has capacity 1 and tells the prober of an ejection.
 	ejected chan struct{}
@@ -162,6 +166,11 @@ type condition struct {
 	// request found nobody there and no probe has succeeded since.
 	closed, unreachable bool
 	message             string
+	// failing is set while it is ejected because requests failed there, which lasts out,
+	// at least until readmit.
+	failing bool
+	out     time.Duration
+	readmit time.Time
 }
 
 // eject makes the upstream unhealthy until a probe succeeds.
@@ -170,6 +179,10 @@ func (c *condition) eject(message string) {
 	defer c.mu.Unlock()
 	c.unreachable = true
 	c.message = message
+	c.tellEjected()
+}
+
+func (c *condition) tellEjected() {
 	c.healthy.Store(false)
 	select {
 	case c.ejected <- struct{}{}:
@@ -188,7 +201,8 @@ func (c *condition) probed(err error, open bool) (healthy, changed bool) {
 		c.message = err.Error()
 	}
 	c.closed = !open
-	healthy = !c.closed && !c.unreachable
+	c.failing = c.failing && time.Now().Before(c.readmit)
+	healthy = !c.closed && !c.unreachable && !c.failing
 	if healthy {
 		c.message = ""
 	}

@@ -57,6 +57,9 @@ func TestImpossibleValues(t *testing.T) {
 		{"max_wait", minimal + "overload:\n  max_wait: 0s #!\n", "overload.max_wait", "more than 0s", ""},
 		{"a worker's requests", minimal + "listen: none\noverload:\n  max_in_flight: 1 #!\n", "overload.max_in_flight", "listens on nothing", "remove it"},
 		{"slow start", minimal + "slow_start: -1s #!\n", "slow_start", "negative", ""},
+		{"failures", minimal + "ejection: {failures: 1001} #!\n", "ejection.failures", "from 0 to 1000", ""},
+		{"time of an ejection", minimal + "ejection:\n  time: 0s #!\n", "ejection.time", "more than 0s", ""},
+		{"what is kept", minimal + "ejection:\n  keep: 101% #!\n", "ejection.keep", "from 0% to 100%", ""},
 		{"the first problem", minimal + "keep: -1 #!\nroute:\n  hosts: [a b]\ndir: /\n", "keep", "from 0", ""},
 	})
 }

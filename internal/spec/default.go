@@ -15,6 +15,7 @@ func Default() *Spec {
 		Listen:      ListenPort,
 		RetryBudget: 20,
 		Protocol:    ProtocolHTTP,
+		Ejection:    Ejection{Failures: 5, Time: Duration(10 * time.Second), Keep: 50},
 		Overload:    Overload{Queue: 100, MaxWait: Duration(time.Second)},
 		Health: Health{
 			TCP:           true,

@@ -9,7 +9,7 @@ import (
 func TestDefaults(t *testing.T) {
 	want := &Spec{
 		Service: "web", Command: []string{"serve"},
-		Instances: 1, Listen: "port", Protocol: "http", RetryBudget: 20, Overload: Overload{Queue: 100, MaxWait: Duration(time.Second)},
+		Instances: 1, Listen: "port", Protocol: "http", RetryBudget: 20, Ejection: Ejection{Failures: 5, Time: Duration(10 * time.Second), Keep: 50}, Overload: Overload{Queue: 100, MaxWait: Duration(time.Second)},
 		Health: Health{
 			TCP: true, Interval: Duration(time.Second), Timeout: Duration(5 * time.Second),
 			Healthy: 1, Unhealthy: 3, StartDeadline: Duration(60 * time.Second),

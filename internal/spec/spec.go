@@ -62,6 +62,9 @@ type Spec struct {
 	// SlowStart is the time over which the share of an instance rises that is new among
 	// others of its release, from a tenth of theirs; 0s is none.
 	SlowStart Duration `yaml:"slow_start,omitempty" json:"slow_start,omitempty"`
+	// Ejection is when an instance gets no requests for a time because those that it
+	// got have failed.
+	Ejection Ejection `yaml:"ejection" json:"ejection"`
 	// Health is how an instance shows that it is ready.
 	Health Health `yaml:"health" json:"health"`
 	// Smoke are checks of the candidate before it gets traffic, in this order.
@@ -161,6 +164,22 @@ type Overload struct {
 	Queue int `yaml:"queue" json:"queue" jsonschema:"minimum=0,maximum=100000"`
 	// MaxWait is the longest that one of them waits.
 	MaxWait Duration `yaml:"max_wait" json:"max_wait"`
+}
+
+// Ejection is when an instance gets no requests for a time because those that it got have
+// failed: it broke off, or did not answer in time. One where nobody listens gets none
+// anyway, until somebody does.
+type Ejection struct {
+	// Failures is how many in a row it takes; 0 ejects nothing.
+	Failures int `yaml:"failures" json:"failures" jsonschema:"minimum=0,maximum=1000"`
+	// Time is how long the first ejection lasts; each further one is longer by as
+	// much, up to ten times.
+	Time Duration `yaml:"time" json:"time"`
+	// Keep is the share of a release's instances that get requests whatever fails.
+	Keep Percent `yaml:"keep" json:"keep"`
+	// ServerErrors is true for a service whose answers of class 5xx are failures of
+	// the instance, too.
+	ServerErrors bool `yaml:"server_errors,omitempty" json:"server_errors,omitempty"`
 }
 
 // Match chooses requests that go to the candidate whatever the weights, by one
