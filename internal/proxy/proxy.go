@@ -22,7 +22,8 @@
 //   - pool.go has the connections to upstreams. upload.go sends the request there, and
 //     answer.go passes the answer back, both with the heads of header.go; splice.go has
 //     the kernel pass long bodies on. retry.go decides whether there may be another
-//     attempt, and budget.go how many. upgrade.go takes connections that change their protocol out of the loop.
+//     attempt, and budget.go how many. upgrade.go takes connections that change their
+//     protocol out of the loop.
 //   - door.go takes the connections of which the loops can't serve the requests; each of
 //     those is a call (call.go), with a goroutine of its own and a flight of the loop.
 //   - account.go counts the outcome, for which drain.go may wait.
