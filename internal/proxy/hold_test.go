@@ -105,6 +105,9 @@ func (b *bubble) fly(change ...func(*flight)) *flown {
 }
 
 func (f *flown) resume(v verdict) {
+	if v == waits {
+		return // it waits on, by another table
+	}
 	if f.ended = true; v == going {
 		f.at = f.account.release
 	} else {

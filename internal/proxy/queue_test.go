@@ -153,7 +153,7 @@ func TestQueue(t *testing.T) {
 // once. There are never more in flight than may be, and when nothing moves any more,
 // nobody waits while there is room.
 func TestQueueKeepsTheLimit(t *testing.T) {
-	const limit, rounds = 3, 3
+	const limit, rounds = 2, 3
 	p := New(Config{Loops: 4})
 	service := func(weight int) Service {
 		return limited(limit, 1000, time.Hour,
@@ -183,7 +183,7 @@ func TestQueueKeepsTheLimit(t *testing.T) {
 	}
 	for round := range rounds {
 		var clients sync.WaitGroup
-		for n := range 8 {
+		for n := range 16 {
 			clients.Go(func() {
 				random := rand.New(rand.NewPCG(uint64(round), uint64(n)))
 				for range 40 {
@@ -196,7 +196,7 @@ func TestQueueKeepsTheLimit(t *testing.T) {
 							f.resume(v)
 						}
 					})
-					patience := random.IntN(20)
+					patience, stays := random.IntN(200), random.IntN(4)
 					for !ended {
 						l.do(func() {
 							switch {
@@ -204,8 +204,10 @@ func TestQueueKeepsTheLimit(t *testing.T) {
 								if load := f.pool.upstream.load.Load(); load > limit || load < 1 {
 									t.Errorf("the load is %d", load)
 								}
-								f.end(answered, 200, 1)
-								ended = true
+								if stays--; stays < 0 {
+									f.end(answered, 200, 1)
+									ended = true
+								}
 							case f.ended:
 								t.Errorf("it ends with %v", f.why)
 								ended = true
