@@ -106,7 +106,7 @@ func TestRefusals(t *testing.T) {
 		t.Errorf("%d %s", resp.StatusCode, body)
 	}
 	for request, want := range map[string]int{
-		"CONNECT example.com:443 HTTP/1.1\r\nHost: example.com\r\n\r\n": 405,
+		"CONNECT example.com:443 HTTP/1.1\r\nHost: example.com\r\n\r\n": 501,
 		"GET / HTTP/2.0\r\n\r\n": 505,
 		"NONSENSE\r\n\r\n":       400,
 		"GET / HTTP/1.1\r\n\r\n": 400,

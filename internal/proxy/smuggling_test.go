@@ -230,7 +230,7 @@ func headAttacks() []attack {
 		attack{name: "3.2.2 absolute form without Host", send: "GET http://evil/a HTTP/1.1\r\n\r\n", status: 400},
 		attack{name: "3.2.2 absolute form with a bad Host", send: "GET http://web/a HTTP/1.1\r\nHost: a b\r\n\r\n", status: 400},
 		attack{name: "3.2.2 absolute form with two Hosts", send: "GET http://web/a HTTP/1.1\r\nHost: web\r\nHost: evil\r\n\r\n", status: 400},
-		attack{name: "3.2.3 authority form", send: "CONNECT evil:443 HTTP/1.1\r\nHost: evil:443\r\n\r\n", status: 405},
+		attack{name: "3.2.3 authority form", send: "CONNECT evil:443 HTTP/1.1\r\nHost: evil:443\r\n\r\n", status: 501},
 		attack{name: "3.2.4 asterisk form", send: "OPTIONS * HTTP/1.1\r\nHost: web\r\n\r\n", want: []string{"OPTIONS * web "}},
 		attack{name: "3.2.1 two slashes", send: "GET //evil/a HTTP/1.1\r\nHost: web\r\n\r\n", want: []string{"GET //evil/a web "}},
 		attack{name: "3.2 Host is empty", send: "GET /a HTTP/1.1\r\nHost:\r\n\r\n", want: []string{"GET /a  "}},

@@ -18,8 +18,8 @@ type Stats struct {
 	ConnectionsAccepted uint64 `json:"connections_accepted"`
 
 	// Unrouted counts requests that no service's hosts and paths took (404),
-	// Malformed those that were refused before they could be routed (400, 405
-	// for CONNECT, 417, 431, 501, 505). Neither is part of Services.
+	// Malformed those that were refused before they could be routed (400, 417,
+	// 431, 501, 505). Neither is part of Services.
 	Unrouted  uint64 `json:"unrouted"`
 	Malformed uint64 `json:"malformed"`
 	// LogDropped counts requests that are missing in the access log because

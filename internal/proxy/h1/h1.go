@@ -18,7 +18,7 @@ import (
 
 // Error is why a message is refused.
 type Error struct {
-	// Status is the answer to a request that is refused so: 400, 405, 417, 501 or 505.
+	// Status is the answer to a request that is refused so: 400, 417, 501 or 505.
 	Status int
 	Reason string
 }

@@ -114,7 +114,7 @@ func (r *Request) parseTarget(target []byte) error {
 		}
 	}
 	if string(r.Method) == "CONNECT" {
-		return &Error{405, "CONNECT is not for this server"}
+		return &Error{501, "CONNECT is not for this server"} // RFC 9110 section 15.6.2: by no resource of it
 	}
 	if target[0] == '*' {
 		if len(target) > 1 || string(r.Method) != "OPTIONS" {

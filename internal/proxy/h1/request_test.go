@@ -215,7 +215,7 @@ func targetCases() []headCase {
 		badHost   = "400 the host in the target is none"
 		escape    = "400 the path has a % that isn't followed by two hexadecimal digits"
 		star      = "400 the target * is only for OPTIONS"
-		connect   = "405 CONNECT is not for this server"
+		connect   = "501 CONNECT is not for this server"
 	)
 	target := func(target string) string { return lines("GET "+target+" HTTP/1.1", "Host: field") }
 	options := func(target string) string { return lines("OPTIONS "+target+" HTTP/1.1", "Host: field") }
