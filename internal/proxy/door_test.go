@@ -652,3 +652,53 @@ func TestReplayOverlaps(t *testing.T) {
 		t.Errorf("it reads %q", text)
 	}
 }
+
+// Another proxy takes over, again and again: clients of the door are told to go in time,
+// and lose nothing.
+func TestTakeOverOfTheDoor(t *testing.T) {
+	eachWay(t, func(t *testing.T, client, upstream bool) {
+		up := speaking(t, upstream, func(w http.ResponseWriter, r *http.Request) {
+			io.Copy(io.Discard, r.Body)
+			io.WriteString(w, "done")
+		})
+		p := start(t, Config{}, web(rel("r1", 100, up)))
+		c := p.clientOf(client)
+		var sent atomic.Int64
+		var all sync.WaitGroup
+		stop := make(chan struct{})
+		for range 8 {
+			all.Go(func() {
+				for {
+					select {
+					case <-stop:
+						return
+					default:
+					}
+					resp, err := c.Post(p.url, "text/plain", strings.NewReader("body"))
+					if err != nil {
+						t.Errorf("lost: %v", err)
+						return
+					}
+					if _, err := io.ReadAll(resp.Body); err != nil {
+						t.Errorf("lost: %v", err)
+					}
+					resp.Body.Close()
+					sent.Add(1)
+				}
+			})
+		}
+		now := p
+		for range 5 {
+			before := sent.Load()
+			eventually(t, "requests are answered", func() bool { return sent.Load() > before+100 || t.Failed() })
+			now = now.successor(Config{})
+		}
+		close(stop)
+		all.Wait()
+		c.CloseIdleConnections()
+		eventually(t, "no proxy before is left", func() bool { return len(now.before()) == 0 })
+		if got := now.release("r1"); int64(got.Answered[2]) != sent.Load() {
+			t.Errorf("%d answers came, and %+v were counted", sent.Load(), got)
+		}
+	})
+}
