@@ -102,6 +102,9 @@ func (x *call) serve() {
 	failure := unavailable
 	v := x.find(f.start)
 	for v == going {
+		if x.copied == nil && f.service.mirror != nil {
+			x.loop.do(func() { x.copied = f.mirror(r, x.origin, x.copiedHead) })
+		}
 		var next func() verdict
 		if failure, next = x.try(); failure == answered {
 			return
@@ -127,11 +130,7 @@ func (x *call) serve() {
 // find has the flight search, and waits for the end of a hold.
 func (x *call) find(search func() verdict) verdict {
 	var v verdict
-	x.loop.do(func() {
-		if v = search(); v == going && x.copied == nil {
-			x.copied = x.flight.mirror(&x.request, x.origin, x.copiedHead)
-		}
-	})
+	x.loop.do(func() { v = search() })
 	if v != waits {
 		return v
 	}

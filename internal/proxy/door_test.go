@@ -523,6 +523,28 @@ func TestDoorChooses(t *testing.T) {
 	})
 }
 
+// A request that has waited is copied as well.
+func TestDoorCopiesHeldRequests(t *testing.T) {
+	stable, candidate := saying(t, "r1"), saying(t, "r2")
+	s := canary(0, stable, candidate)
+	s.Mirror = &Mirror{Share: 100, MaxInFlight: 10}
+	p := start(t, Config{}, holding(s))
+	got := make(chan error, 1)
+	go func() {
+		resp, err := p.clientOf(true).Get(p.url)
+		if err == nil {
+			resp.Body.Close()
+		}
+		got <- err
+	}()
+	p.awaitHeld(1)
+	p.apply(2, s)
+	if err := await(t, "the answer", got); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "it is copied", func() bool { return p.mirrors().Different == 1 })
+}
+
 // Nothing is lost when the proxy ends: what is under way is answered, and clients learn
 // which of their requests weren't looked at.
 func TestDoorShutdown(t *testing.T) {
