@@ -79,8 +79,8 @@ func (p *proving) end(code int) (proof, string) {
 }
 
 // TestProve has `segue prove` watch deployments of each strategy for services that take
-// requests, an abort, a rollback and a killed daemon: nothing is lost or duplicated, and
-// its count is the proxy's, the receipts' and the service's own.
+// requests, an abort, a rollback, a killed daemon and an upgrade: nothing is lost or
+// duplicated, and its count is the proxies', the receipts' and the service's own.
 func TestProve(t *testing.T) {
 	t.Parallel()
 	s := newStage(t).serve()
@@ -118,8 +118,9 @@ func TestProve(t *testing.T) {
 	s.serve()
 	s.expect(0, "promote", "-s", "web")
 	s.expect(0, "wait", "-s", "web", "d8")
+	s.expect(0, "upgrade", "--binary", s.another(1))
 	before = lines(seen)
-	eventually(t, "requests after the last deployment", func() bool { return lines(seen) > before+20 })
+	eventually(t, "requests after the upgrade", func() bool { return lines(seen) > before+20 })
 
 	r, text := p.end(0)
 	if !r.Proved || r.OK != r.Sent || r.Sent < 500 || r.Echoed != r.Sent || r.Seen != r.Sent || r.Joined == nil {
