@@ -352,6 +352,38 @@ func TestTakeOverOfHeldRequests(t *testing.T) {
 	}
 }
 
+// A request that waits for room gets it from the proxy in which it waits, and is counted by
+// the next.
+func TestTakeOverOfQueuedRequests(t *testing.T) {
+	inside, goOn := make(chan struct{}, 2), make(chan struct{})
+	busy := handled(t, func(w http.ResponseWriter, _ *http.Request) {
+		inside <- struct{}{}
+		<-goOn
+		io.WriteString(w, "r1")
+	})
+	old := start(t, Config{}, limited(1, 9, patience, rel("r1", 100, busy)))
+	first, second := keep(t, "tcp", old.addr), keep(t, "tcp", old.addr)
+	first.send(plainGet)
+	await(t, "a request at the instance", inside)
+	second.send(plainGet)
+	queued := func(r *running) HeldStats { return serviceStats(r.stats(), "web").Queued }
+	eventually(t, "a request waits", func() bool { return queued(old).Now == 1 })
+	next := old.successor(Config{})
+	if q := queued(next); q.Now != 1 || q.Total != 1 {
+		t.Errorf("queued: %+v", q)
+	}
+	close(goOn)
+	for _, k := range []*kept{first, second} {
+		if got := k.answer(); got != "r1" {
+			t.Errorf("answered by %s", got)
+		}
+	}
+	eventually(t, "it is counted as gone on", func() bool { return queued(next).LetGo == 1 })
+	if q := queued(next); q.Now != 0 || q.Total != 1 {
+		t.Errorf("queued: %+v", q)
+	}
+}
+
 // A successor that goes away before it serves has changed nothing.
 func TestTakeOverThatIsGivenUp(t *testing.T) {
 	old := start(t, Config{}, web(rel("r1", 100, saying(t, "r1"))))

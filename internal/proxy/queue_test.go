@@ -312,9 +312,16 @@ func TestOverloadAtTheWire(t *testing.T) {
 	}
 	s := limited(limit, queue, patience, rel("r1", 100, instance(), instance()))
 	p := start(t, Config{Loops: 3}, s)
+	// Half of the clients come by the door, with HTTP/2.
+	byDoor := *p
+	byDoor.http = p.clientOf(true)
 	var ok, refused atomic.Uint64
 	var all sync.WaitGroup
 	for n := range clients {
+		p := p
+		if n%4 < 2 {
+			p = &byDoor
+		}
 		all.Go(func() {
 			for range each {
 				resp, body, err := p.try([]string{"GET", "POST"}[n%2], "/", fmt.Sprint(n))

@@ -18,6 +18,7 @@ func (s Stats) plus(o Stats) Stats {
 
 func (s ServiceStats) plus(o ServiceStats) ServiceStats {
 	s.Held = s.Held.plus(o.Held)
+	s.Queued = s.Queued.plus(o.Queued)
 	s.Mirror = s.Mirror.plus(o.Mirror)
 	s.Releases = join(s.Releases, o.Releases, func(a, b ReleaseStats) int {
 		return cmp.Or(cmp.Compare(len(a.ID), len(b.ID)), cmp.Compare(a.ID, b.ID)) // r9 before r10
@@ -98,6 +99,7 @@ func (s Stats) since(zero Stats) Stats {
 
 func (s ServiceStats) since(zero ServiceStats) ServiceStats {
 	s.Held = s.Held.Minus(zero.Held)
+	s.Queued = s.Queued.Minus(zero.Queued)
 	s.Mirror = s.Mirror.Minus(zero.Mirror)
 	for i, r := range s.Releases {
 		for _, z := range zero.Releases {
@@ -115,6 +117,7 @@ func (s Stats) asZero() Stats {
 	for i := range s.Services {
 		svc := &s.Services[i]
 		svc.Held.Total -= uint64(svc.Held.Now)
+		svc.Queued.Total -= uint64(svc.Queued.Now)
 		svc.Mirror.Sent = svc.Mirror.Ended()
 		for j := range svc.Releases {
 			svc.Releases[j].Accepted -= uint64(svc.Releases[j].InFlight)
@@ -127,6 +130,7 @@ func (s Stats) asZero() Stats {
 func (s Stats) finished() Stats {
 	for i := range s.Services {
 		s.Services[i].Held.Longest = 0
+		s.Services[i].Queued.Longest = 0
 		for j := range s.Services[i].Releases {
 			s.Services[i].Releases[j].Upstreams = nil
 		}
