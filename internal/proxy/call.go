@@ -41,7 +41,7 @@ type call struct {
 	flight flight
 	// landed, with room for one, has the end of a wait.
 	landed chan verdict
-	ctx    context.Context //nolint:containedctx // that of the request, as the request has it
+	ctx    context.Context
 	cancel context.CancelFunc
 	copied *copied
 	// wasCut is guarded by the loop's lock.
@@ -127,7 +127,7 @@ func (x *call) serve() {
 	}
 }
 
-// find has the flight search, and waits for the end of a hold.
+// find has the flight search, and waits for the end of a hold or a queue.
 func (x *call) find(search func() verdict) verdict {
 	var v verdict
 	x.loop.do(func() { v = search() })

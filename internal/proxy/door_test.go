@@ -550,7 +550,7 @@ func TestDoorCopiesHeldRequests(t *testing.T) {
 func TestDoorShutdown(t *testing.T) {
 	eachWay(t, func(t *testing.T, client, upstream bool) {
 		up := speaking(t, upstream, func(w http.ResponseWriter, r *http.Request) {
-			time.Sleep(time.Millisecond) //nolint:forbidigo // an upstream at work
+			time.Sleep(time.Millisecond) // it is at work
 			io.Copy(io.Discard, r.Body)
 			io.WriteString(w, "done")
 		})

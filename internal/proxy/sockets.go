@@ -130,20 +130,27 @@ func (c *Client) sockets(ctx context.Context) ([]*os.File, error) {
 	return files, err
 }
 
-func takeSockets(conn *net.UnixConn) ([]*os.File, error) {
-	const head = "POST " + socketsPath + " HTTP/1.1\r\nHost: segue\r\nContent-Length: 0\r\nConnection: Upgrade\r\nUpgrade: " + socketsProtocol + "\r\n\r\n"
-	if _, err := conn.Write([]byte(head)); err != nil {
-		return nil, err
+// switchControl has a connection to a proxy's control change to another protocol. The
+// proxy sends nothing of that before it gets a byte, with which this ends.
+func switchControl(conn *net.UnixConn, path, protocol string, body []byte) error {
+	head := fmt.Appendf(nil, "POST %s HTTP/1.1\r\nHost: segue\r\nContent-Length: %d\r\nConnection: Upgrade\r\nUpgrade: %s\r\n\r\n", path, len(body), protocol)
+	if _, err := conn.Write(append(head, body...)); err != nil {
+		return err
 	}
 	//nolint:bodyclose // the body is the connection itself, which the caller closes
 	resp, err := http.ReadResponse(bufio.NewReader(conn), nil)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	if resp.StatusCode != http.StatusSwitchingProtocols {
-		return nil, readControlError(resp)
+		return readControlError(resp)
 	}
-	if _, err := conn.Write([]byte{1}); err != nil {
+	_, err = conn.Write([]byte{1})
+	return err
+}
+
+func takeSockets(conn *net.UnixConn) ([]*os.File, error) {
+	if err := switchControl(conn, socketsPath, socketsProtocol, nil); err != nil {
 		return nil, err
 	}
 	list := make([]byte, 1<<20)

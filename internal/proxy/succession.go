@@ -1,14 +1,11 @@
 package proxy
 
 import (
-	"bufio"
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"net"
-	"net/http"
 	"slices"
 	"sync"
 	"time"
@@ -131,21 +128,7 @@ func askHandover(conn *net.UnixConn, grace time.Duration) (offered handoverTable
 	if err != nil {
 		return offered, err
 	}
-	var head bytes.Buffer
-	fmt.Fprintf(&head, "POST %s HTTP/1.1\r\nHost: segue\r\nContent-Length: %d\r\nConnection: Upgrade\r\nUpgrade: %s\r\n\r\n%s",
-		handoverPath, len(body), handoverProtocol, body)
-	if _, err := conn.Write(head.Bytes()); err != nil {
-		return offered, err
-	}
-	//nolint:bodyclose // the body is the connection itself, which the caller closes
-	resp, err := http.ReadResponse(bufio.NewReader(conn), nil)
-	if err != nil {
-		return offered, err
-	}
-	if resp.StatusCode != http.StatusSwitchingProtocols {
-		return offered, readControlError(resp)
-	}
-	if _, err := conn.Write([]byte{1}); err != nil {
+	if err := switchControl(conn, handoverPath, handoverProtocol, body); err != nil {
 		return offered, err
 	}
 	f, err := readFrame(conn)
