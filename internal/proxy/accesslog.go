@@ -38,6 +38,8 @@ type Entry struct {
 	Release  string `json:"release,omitempty"`
 	Upstream string `json:"upstream,omitempty"`
 	Attempts int    `json:"attempts"`
+	// Replays is how often an instance has handed the upload back.
+	Replays int `json:"replays,omitempty"`
 }
 
 // accessLog writes entries off the way of the requests.

@@ -243,6 +243,9 @@ func (x *exchange) readHeads() bool {
 			if x.request.Minor > 0 {
 				a.pre = appendInformation(a.pre, &a.head)
 			}
+		case x.handedBack():
+			x.takeBack()
+			return false
 		default:
 			x.beginAnswer()
 			return x.passBody()

@@ -163,6 +163,9 @@ func (x *call) cut() {
 	x.cancel()
 }
 
+// mayHandBack is never so: only requests of the loops are handed back.
+func (x *call) mayHandBack() bool { return false }
+
 // try makes an attempt. The outcome is answered when the request has ended, whatever its
 // answer; otherwise next finds the request an upstream for another attempt, or is nil if
 // there may be none.

@@ -51,6 +51,8 @@ type release struct {
 	line  *line
 	check *health.Check
 	slow  slowStart
+	// handsBack is set when its instances may hand uploads back.
+	handsBack bool
 }
 
 // service returns the service of a name, or nil.
@@ -142,6 +144,7 @@ func (r Release) compile(reg *registry, service string) *release {
 		rel.check = &check
 	}
 	rel.slow.over = r.SlowStart
+	rel.handsBack = r.ReplayUploads
 	for _, u := range r.Upstreams {
 		p := reg.pool(rel.account, u, r)
 		rel.slow.add(p.upstream)

@@ -94,7 +94,9 @@ func (a *account) gets() bool { return a.open && !time.Now().Before(a.heldUntil)
 
 // empties reports whether the drain is about a request. An upstream that is removed
 // later is not: its requests would have no deadline here.
-func (d *drainPart) empties(f *flight) bool { return d.whole || slices.Contains(d.removed, f.pool) }
+func (d *drainPart) empties(f *flight) bool {
+	return !f.spared && (d.whole || slices.Contains(d.removed, f.pool))
+}
 
 // left reports whether anything is left in flight. reopens, if not zero, is when the
 // hold ends that keeps requests away.
@@ -122,12 +124,28 @@ func (d *drain) cut() {
 	for _, part := range d.parts {
 		part.loop.do(func() {
 			for _, f := range part.account.flights.all() {
-				if part.empties(f) && f.list != nil {
+				switch {
+				case !part.empties(f), f.list == nil:
+				case f.owner.mayHandBack():
+					part.account.spare(f)
+				default:
 					f.owner.cut()
 				}
 			}
 		})
 	}
+}
+
+// spare leaves an upload to its instance, which hands it back when it is stopped, or loses
+// it then.
+func (a *account) spare(f *flight) {
+	f.spared = true
+	for _, d := range f.drains {
+		if d.account == a {
+			d.result.Left++
+		}
+	}
+	a.settle()
 }
 
 // begun sums up what was in flight at the beginning, and what was cut of it by now.
@@ -138,6 +156,7 @@ func (d *drain) begun() DrainResult {
 		sum.InFlight += part.result.InFlight
 		sum.Upgraded += part.result.Upgraded
 		sum.Cut += part.result.Cut
+		sum.Left += part.result.Left
 		part.loop.mu.Unlock()
 	}
 	return sum
@@ -146,7 +165,7 @@ func (d *drain) begun() DrainResult {
 // ended sums up what came of it when nothing is left.
 func (d *drain) ended(began time.Time) DrainResult {
 	sum := d.begun()
-	sum.Finished = sum.InFlight - sum.Cut
+	sum.Finished = sum.InFlight - sum.Cut - sum.Left
 	sum.Waited = time.Since(began)
 	return sum
 }
@@ -167,6 +186,7 @@ func (r DrainResult) plus(o DrainResult) DrainResult {
 	r.Upgraded += o.Upgraded
 	r.Finished += o.Finished
 	r.Cut += o.Cut
+	r.Left += o.Left
 	r.Waited = max(r.Waited, o.Waited)
 	return r
 }

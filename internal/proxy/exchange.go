@@ -57,6 +57,10 @@ type exchange struct {
 	up     *upstreamConn
 	upload upload
 	answer answer
+	// back is the upload on its way back from the instance before; nil is not at all. It
+	// has been handed back replays times.
+	back    *handback
+	replays int
 	// graceEnd is how long the upload may go on after the answer.
 	graceEnd time.Time
 	// closes is set when the client's connection ends after the answer.
@@ -229,6 +233,8 @@ func (x *exchange) deadline() time.Time {
 		limit = cfg.ConnectTimeout
 	case requesting:
 		switch {
+		case x.awaitsBack():
+			limit = cfg.StallTimeout
 		case u.asking:
 			limit = continueTimeout
 		case u.sent == len(u.out) && !u.ended && !u.broken:
@@ -237,7 +243,7 @@ func (x *exchange) deadline() time.Time {
 			limit = cfg.ResponseHeaderTimeout
 		}
 	case answering, explaining:
-		if x.answer.pending() || x.answer.pipe != nil && x.answer.pipe.have > 0 {
+		if x.awaitsBack() || x.answer.pending() || x.answer.pipe != nil && x.answer.pipe.have > 0 {
 			limit = cfg.StallTimeout
 		}
 	case uploading:
@@ -261,6 +267,8 @@ func (x *exchange) expire() {
 	case x.stage == requesting && u.asking:
 		x.askForBody()
 		x.advance()
+	case x.awaitsBack():
+		x.failBack(fmt.Errorf("%w: nothing has come for %s", errHandback, x.loop.now.Sub(x.since)))
 	case x.stage == answering, x.stage == explaining, x.client.ended && x.loop.now.Sub(x.since) >= halfClosedGrace:
 		x.gone()
 	case x.stage == connecting:
@@ -397,6 +405,7 @@ func (x *exchange) entry() Entry {
 		Time: x.start, RequestID: string(x.id), Client: x.client.origin.ip,
 		Method: string(r.Method), Host: string(r.Host), Path: string(x.path), Proto: "HTTP/1." + strconv.Itoa(r.Minor),
 		Status: x.status, Bytes: x.sent, Seconds: x.latency.Seconds(), Outcome: x.result.String(),
+		Replays: x.replays,
 	}
 	e.of(&x.flight)
 	return e
@@ -409,6 +418,7 @@ func (x *exchange) over() {
 		l.p.accessLog.add(x)
 	}
 	x.dropUpstream()
+	x.dropBack()
 	x.client.exchange = nil
 	l.buffers.put(x.upload.buffer)
 	l.buffers.put(x.answer.piece)
@@ -455,6 +465,7 @@ func (x *exchange) refuse(status int, message string) {
 func (x *exchange) say(status int, message string) {
 	x.stage = explaining
 	x.since = x.loop.now
+	x.dropBack()
 	x.skipBody()
 	x.status = status
 	x.latency = x.loop.now.Sub(x.start)

@@ -59,6 +59,8 @@ type flight struct {
 	tried           []*pool
 	left            []*account
 	tries, attempts int
+	// spared is set when a drain has left the request in flight.
+	spared bool
 	// judged is set when what has come of the last attempt is known to the upstream.
 	judged bool
 	// overfull is the account of the release that had no room for the request, nor its
@@ -73,6 +75,9 @@ type owner interface {
 	// cut breaks the request off at the deadline of a drain. The owner ends the flight,
 	// at once or soon.
 	cut()
+	// mayHandBack reports whether the request is one that its upstream may hand back when
+	// it is stopped.
+	mayHandBack() bool
 }
 
 // verdict is what comes of the search for an upstream.
@@ -232,7 +237,7 @@ func (f *flight) use(p *pool) {
 		}
 		f.tried = append(f.tried, p)
 		f.tries++
-		f.judged = false
+		f.judged, f.spared = false, false
 		f.attempts++
 	}
 }

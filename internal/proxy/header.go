@@ -64,6 +64,7 @@ func (x *exchange) appendRequestHead(dst []byte) []byte {
 	dst = x.client.origin.appendFields(dst, r, x.id, x.upload.asking)
 	dst = appendVia(dst, &r.Head, version(r.Minor))
 	dst = appendFraming(dst, r)
+	dst = x.appendOffer(dst)
 	switch {
 	case x.protocol != nil:
 		dst = append(dst, "Connection: Upgrade\r\n"...)

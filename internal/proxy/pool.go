@@ -26,6 +26,9 @@ type pool struct {
 	inFlight int64
 	// open is set while new requests may come.
 	open bool
+	// handsBack is set when the upstream may hand uploads back. It stays so when the table
+	// has it no more.
+	handsBack bool
 
 	// idle are the connections that wait for a request, if keep is set. The one used
 	// last comes last and is taken first, so that those too many get old.

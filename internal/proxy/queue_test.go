@@ -290,7 +290,8 @@ func (f *oneShot) resume(v verdict) {
 		f.end(answered, 200, 1)
 	}
 }
-func (f *oneShot) cut() {}
+func (f *oneShot) cut()           {}
+func (f *oneShot) mayHandBack() bool { return false }
 
 // TestOverloadAtTheWire has more clients than instances can serve. Each instance gets as
 // many requests at a time as it may and no more, what waits is served, and what is too

@@ -133,6 +133,7 @@ func (r *registry) follow(c *compiled) {
 	for rel, p := range c.pools {
 		present[p] = true
 		p.setOpen(rel.gets, rel.gets && !rel.held)
+		p.handsBack = rel.handsBack
 	}
 	for key, p := range r.pools {
 		if !present[p] {

@@ -149,6 +149,9 @@ type ReleaseStats struct {
 	// this release because the service's [RetryBudget] was spent; neither is an outcome.
 	Retried      uint64 `json:"retried"`
 	RetryRefused uint64 `json:"retry_refused,omitempty"`
+	// Replayed counts how often an instance of this release has handed an upload back,
+	// which is no outcome either. The attempt that follows is one of those Retried.
+	Replayed uint64 `json:"replayed,omitempty"`
 
 	// Latency is from the request's head to the end of the answer, for Answered
 	// without 101.
@@ -223,6 +226,7 @@ func (r ReleaseStats) Minus(earlier ReleaseStats) ReleaseStats {
 	r.Shed -= earlier.Shed
 	r.Retried -= earlier.Retried
 	r.RetryRefused -= earlier.RetryRefused
+	r.Replayed -= earlier.Replayed
 	r.Latency = r.Latency.Minus(earlier.Latency)
 	return r
 }

@@ -82,6 +82,7 @@ func (r ReleaseStats) plus(o ReleaseStats) ReleaseStats {
 	r.Shed += o.Shed
 	r.Retried += o.Retried
 	r.RetryRefused += o.RetryRefused
+	r.Replayed += o.Replayed
 	r.Latency = r.Latency.Plus(o.Latency)
 	return r
 }

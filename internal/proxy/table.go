@@ -124,6 +124,10 @@ type Release struct {
 	// SlowStart is the time over which the share of an upstream rises that is new among
 	// others; 0 is none.
 	SlowStart time.Duration `json:"slow_start,omitempty"`
+	// ReplayUploads has an upstream that is being stopped hand back the requests that it
+	// has not read whole, to be replayed to another one (status 379). The deadline of a
+	// drain doesn't cut those.
+	ReplayUploads bool `json:"replay_uploads,omitempty"`
 	// Health is asked of every upstream, whatever the weight; nil, or a
 	// command, which only a driver can run, leaves the proxy to what requests
 	// tell it.
@@ -144,9 +148,11 @@ type DrainResult struct {
 	// connections (WebSocket and the like).
 	InFlight int `json:"in_flight"`
 	Upgraded int `json:"upgraded"`
-	// Finished ended by themselves, Cut were cut at the deadline.
+	// Finished ended by themselves, Cut were cut at the deadline. Left were not: they are
+	// uploads that their instances hand back when they are stopped.
 	Finished int `json:"finished"`
 	Cut      int `json:"cut"`
+	Left     int `json:"left,omitempty"`
 	// Waited is the time until the last one ended.
 	Waited time.Duration `json:"waited"`
 }

@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"bytes"
 	"errors"
 	"net/http"
 	"syscall"
@@ -28,6 +29,15 @@ type upload struct {
 	// asking is set while the upstream is to say whether it wants the body.
 	asking bool
 
+	// offered is set when the upstream was told that it may hand the request back. Then
+	// passed follows what is written to it of a body in chunks, and trailer has the whole
+	// trailer section when whole is set, as it is when that has come from the client.
+	offered, whole bool
+	passed         h1.Chunked
+	trailer        []byte
+	// reframed is set when the chunks are ours, since the body has been handed back.
+	reframed bool
+
 	// wrote is how much of this attempt was written; broken is set when the upstream
 	// takes no more.
 	wrote  int64
@@ -42,7 +52,7 @@ func (u *upload) begin(r *h1.Request) {
 func (u *upload) prepared() bool { return u.head > 0 }
 
 // rewind makes ready for another attempt.
-func (u *upload) rewind() { u.sent, u.wrote, u.broken = 0, 0, false }
+func (u *upload) rewind() { u.sent, u.wrote, u.broken, u.passed = 0, 0, false, h1.Chunked{} }
 
 // complete reports whether the upstream has all of the request.
 func (u *upload) complete() bool { return u.ended && !u.broken && u.sent == len(u.out) }
@@ -53,13 +63,14 @@ func (u *upload) keptBody() int { return len(u.out) - u.head }
 // prepare writes the head, as the upstream gets it.
 func (x *exchange) prepare() {
 	u, c := &x.upload, x.client
+	u.offered = x.offers()
 	x.head = x.appendRequestHead(x.head[:0])
 	u.head = len(x.head)
 	u.kept = true
 	switch {
 	case u.framing == h1.NoBody:
 		u.out = x.head
-	case u.framing == h1.Sized && !u.asking && len(c.in) == bufferSize && c.start >= u.head && int64(c.unread()) <= u.left:
+	case u.framing == h1.Sized && !u.asking && x.back == nil && len(c.in) == bufferSize && c.start >= u.head && int64(c.unread()) <= u.left:
 		// What has come of the body stays where it is, and the head takes the place of
 		// that with which it came.
 		u.buffer = c.in
@@ -102,6 +113,7 @@ func (x *exchange) moveUpload() bool {
 			}
 			return true
 		}
+		u.follow(u.sent + n)
 		u.sent += n
 		u.wrote += int64(n)
 		x.up.written += int64(n)
@@ -122,17 +134,20 @@ func (x *exchange) moveUpload() bool {
 func (x *exchange) fillUpload() bool {
 	u := &x.upload
 	for !u.ended {
-		if u.sent == len(u.out) && (!u.kept || u.keptBody() > x.loop.p.cfg.ReplayLimit || len(u.out) == cap(u.out)) {
+		if u.sent == len(u.out) && (!u.kept || u.keptBody() > x.loop.p.cfg.ReplayLimit || u.room() == 0) {
 			u.kept = false
 			u.out, u.sent = u.buffer[:0], 0
 		}
-		if len(u.out) == cap(u.out) {
+		if u.room() == 0 {
 			return true
 		}
 		got, err := x.takeBody()
 		switch {
 		case errors.Is(err, errClientEnded):
 			x.gone()
+			return false
+		case errors.Is(err, errHandback):
+			x.failBack(err)
 			return false
 		case err != nil:
 			x.malformedBody(err)
@@ -171,7 +186,10 @@ func (x *exchange) skipBody() {
 
 // takeBody takes bytes of the body. It reports whether there were any.
 func (x *exchange) takeBody() (got bool, err error) {
-	if x.upload.framing == h1.Sized {
+	switch {
+	case x.back != nil:
+		return x.takeReplayed()
+	case x.upload.framing == h1.Sized:
 		return x.takeSized()
 	}
 	return x.takeChunks()
@@ -223,9 +241,13 @@ func (x *exchange) takeChunks() (got bool, err error) {
 		}
 	}
 	piece := c.in[c.start:c.end]
-	piece = piece[:min(len(piece), cap(u.out)-len(u.out))]
-	kept, used, err := u.chunks.Filter(piece, true)
-	u.out = append(u.out, piece[:kept]...)
+	piece = piece[:min(len(piece), u.room())]
+	kept, used, err := u.chunks.Filter(piece, !u.reframed)
+	if u.reframed {
+		u.put(piece[:kept])
+	} else {
+		u.out = append(u.out, piece[:kept]...)
+	}
 	c.use(used)
 	return true, err
 }
@@ -247,9 +269,14 @@ func (x *exchange) takeTrailer() (got bool, err error) {
 			if err := trailer.ParseTrailer(c.in[c.start : c.start+length]); err != nil {
 				return false, err
 			}
+			u.putLast()
+			before := len(u.out)
 			u.out = appendTrailer(u.out, &trailer)
+			if u.offered {
+				u.trailer = bytes.Clone(u.out[before:])
+			}
 			c.use(length)
-			u.ended = true
+			u.whole, u.ended = true, true
 			return true, nil
 		}
 		if got, err := x.readMore(); !got {

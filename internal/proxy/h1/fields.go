@@ -28,7 +28,7 @@ const (
 	Expect
 	TE
 	// HopByHop are the rest of the fields for one connection (RFC 9110 section
-	// 7.6.1) and of those for a forward proxy, those that Connection names, and those
+	// 7.6.1) and of those for a forward proxy or a reverse one, those that Connection names, and those
 	// that a server may take for the fields that frame a message, since they are
 	// written with an underscore.
 	HopByHop
@@ -425,7 +425,7 @@ func kindOfPlain(name []byte) Kind {
 		return Expect
 	case "te":
 		return TE
-	case "keep-alive", "proxy-connection", "proxy-authenticate", "proxy-authorization", "http2-settings":
+	case "keep-alive", "proxy-connection", "proxy-authenticate", "proxy-authorization", "http2-settings", "partial-post-replay":
 		return HopByHop
 	case "via":
 		return Via
