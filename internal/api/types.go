@@ -35,6 +35,8 @@ type (
 	Waits = deploy.Waits
 	// Latency sums up answers of a span of time.
 	Latency = deploy.Latency
+	// DrainReceipt is how a release's last requests ended.
+	DrainReceipt = deploy.DrainReceipt
 	// LogQuery selects output of instances.
 	LogQuery = deploy.LogQuery
 	// Busy says what to do when a deployment is under way.

@@ -55,7 +55,7 @@ func printReceipt(out io.Writer, r api.Receipt) error {
 		return err
 	}
 	for _, d := range r.Drains {
-		fmt.Fprintf(out, "  drain of %s: %s\n", d.Release, drained(d.InFlight, d.Upgraded, d.Finished, d.Cut, d.Waited))
+		fmt.Fprintf(out, "  drain of %s: %s\n", d.Release, drained(d))
 	}
 	printHeld(out, r)
 	printOverload(out, r)
@@ -79,7 +79,8 @@ func printHeld(out io.Writer, r api.Receipt) {
 	}
 }
 
-// printOverload says what was not done so that nobody has more to do than is good.
+// printOverload says what was not done so that nobody has more to do than is good, and what
+// had to be done again.
 func printOverload(out io.Writer, r api.Receipt) {
 	if n := r.Total.Shed; n > 0 {
 		fmt.Fprintf(out, "  shed: %s (503 with Retry-After), as the instances had as much to do as they may\n", count(int(n), "request"))
@@ -90,6 +91,9 @@ func printOverload(out io.Writer, r api.Receipt) {
 			retries = fmt.Sprintf("%d retries were", n)
 		}
 		fmt.Fprintf(out, "  retry budget spent: %s not made\n", retries)
+	}
+	if n := r.Total.Replayed; n > 0 {
+		fmt.Fprintf(out, "  replayed: %s that an instance handed back when it was stopped\n", count(int(n), "upload"))
 	}
 }
 
@@ -113,15 +117,18 @@ func copies(n uint64) string {
 }
 
 // drained is how the requests ended that were in flight when a drain began.
-func drained(inFlight, upgraded, finished, cut int, waited time.Duration) string {
-	if inFlight == 0 {
+func drained(d api.DrainReceipt) string {
+	if d.InFlight == 0 {
 		return "nothing was in flight"
 	}
-	connections := ""
-	if upgraded > 0 {
-		connections = fmt.Sprintf(" (%d of them upgraded connections)", upgraded)
+	connections, left := "", ""
+	if d.Upgraded > 0 {
+		connections = fmt.Sprintf(" (%d of them upgraded connections)", d.Upgraded)
 	}
-	return fmt.Sprintf("%d in flight%s: %d finished, %d cut, after %s", inFlight, connections, finished, cut, rough(waited))
+	if d.Left > 0 {
+		left = fmt.Sprintf(", %d left to be handed back", d.Left)
+	}
+	return fmt.Sprintf("%d in flight%s: %d finished%s, %d cut, after %s", d.InFlight, connections, d.Finished, left, d.Cut, rough(d.Waited))
 }
 
 // ended is how the deployment ended; an abort's reason says "aborted by …".

@@ -20,7 +20,7 @@ func TestPrintReceipt(t *testing.T) {
 				{"release": "r1", "accepted": 10, "carried": 1, "answered": [0,1,9,0,1,0], "failed": {}},
 				{"release": "r2", "accepted": 20, "answered": [0,0,20,0,0,0], "failed": {}, "retried": 1}],
 			"total": {"accepted": 30, "carried": 1, "answered": [0,1,29,0,1,0], "failed": {}, "retried": 1},
-			"drains": [{"release": "r1", "in_flight": 3, "upgraded": 1, "finished": 2, "cut": 1, "waited": 30000000000}],
+			"drains": [{"release": "r1", "in_flight": 3, "upgraded": 1, "finished": 1, "left": 1, "cut": 1, "waited": 30000000000}],
 			"latency": {"before": {"count": 0}, "during": {"count": 10, "p50": 1000000, "p99": 2000000, "max": 3000000}, "after": {"count": 20, "p50": 1500000000, "p99": 2000000000, "max": 3000000000}}}`, `
 receipt of web d2: deploy r2 (stable was r1): promoted
   DATE to TIME (12s)
@@ -30,7 +30,7 @@ receipt of web d2: deploy r2 (stable was r1): promoted
           r1        1        10    9    0    1    0         1     0           0         0            0        0          0
           r2        0        20   20    0    0    0         0     0           0         0            0        1          0
          all        1        30   29    0    1    0         1     0           0         0            0        1          0
-  drain of r1: 3 in flight (1 of them upgraded connections): 2 finished, 1 cut, after 30s
+  drain of r1: 3 in flight (1 of them upgraded connections): 1 finished, 1 left to be handed back, 1 cut, after 30s
     latency  answers   p50  p99  max
      before        0     -    -    -
      during       10   1ms  2ms  3ms
@@ -63,11 +63,12 @@ receipt of web d5: deploy r5 (stable was r4): running
 `},
 		{"overloaded", `{
 			"service": "web", "deployment": "d6", "candidate": "r6", "phase": "promoted", "requested": "2026-03-01T12:00:00Z", "steps": [],
-			"releases": [], "total": {"accepted": 9, "failed": {}, "retry_refused": 3, "shed": 4}, "queued": {"total": 5, "let_go": 2, "expired": 3, "longest": 1000000000}, "latency": {"before": {}, "during": {}, "after": {}}}`, `
+			"releases": [], "total": {"accepted": 9, "failed": {}, "retry_refused": 3, "replayed": 2, "shed": 4}, "queued": {"total": 5, "let_go": 2, "expired": 3, "longest": 1000000000}, "latency": {"before": {}, "during": {}, "after": {}}}`, `
 receipt of web d6: deploy r6: promoted
   queued: 5 requests, the longest for 1s: 2 went on, 3 expired, 0 client gone
   shed: 4 requests (503 with Retry-After), as the instances had as much to do as they may
   retry budget spent: 3 retries were not made
+  replayed: 2 uploads that an instance handed back when it was stopped
   lost 0 of 9 requests
 `},
 		{"nothing counted", `{

@@ -79,6 +79,8 @@ type ReleaseReceipt struct {
 	// budget didn't allow.
 	Retried      uint64 `json:"retried"`
 	RetryRefused uint64 `json:"retry_refused,omitempty"`
+	// Replayed is how often an instance handed an upload back, which then went to another.
+	Replayed uint64 `json:"replayed,omitempty"`
 	// InFlight is how many were not over when the window ended.
 	InFlight int64 `json:"in_flight"`
 }
@@ -247,6 +249,7 @@ func (c *ReleaseReceipt) add(d proxy.ReleaseStats) {
 		Shed:            d.Shed,
 		Retried:         d.Retried,
 		RetryRefused:    d.RetryRefused,
+		Replayed:        d.Replayed,
 	})
 }
 
@@ -265,6 +268,7 @@ func (c *ReleaseReceipt) sum(o ReleaseReceipt) {
 	c.Shed += o.Shed
 	c.Retried += o.Retried
 	c.RetryRefused += o.RetryRefused
+	c.Replayed += o.Replayed
 	c.InFlight += o.InFlight
 }
 

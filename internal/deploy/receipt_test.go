@@ -103,6 +103,7 @@ func TestReceiptOfShedRequests(t *testing.T) {
 		m := measurement(MomentDuring, "a", second, statsOf("r1", ok, 0, 0, 0, time.Millisecond))
 		m.Stats.Releases[0].Accepted += shed
 		m.Stats.Releases[0].Shed, m.Stats.Releases[0].RetryRefused = shed, shed/2
+		m.Stats.Releases[0].Replayed = shed / 10
 		m.Stats.Queued = proxy.HeldStats{Total: 2 * shed, LetGo: shed, Expired: shed, Longest: time.Second}
 		return m
 	}
@@ -111,7 +112,7 @@ func TestReceiptOfShedRequests(t *testing.T) {
 	began.Moment = MomentBegan
 	r := receiptOf("web", d, []Measured{began, shed(20, 150, 30), shed(30, 200, 40)})
 	identity(t, r.Total)
-	if r.Total.Shed != 30 || r.Total.RetryRefused != 15 || r.Total.Lost != 0 || r.Total.FailedBySegue != 0 {
+	if r.Total.Shed != 30 || r.Total.RetryRefused != 15 || r.Total.Replayed != 3 || r.Total.Lost != 0 || r.Total.FailedBySegue != 0 {
 		t.Errorf("total: %+v", r.Total)
 	}
 	if want := (proxy.HeldStats{Total: 60, LetGo: 30, Expired: 30, Longest: time.Second}); r.Queued != want {

@@ -155,6 +155,8 @@ func drainMessage(r proxy.DrainResult) string {
 	switch {
 	case r.InFlight == 0:
 		return "nothing was in flight"
+	case r.Left > 0:
+		return fmt.Sprintf("%s in flight: %d finished, %d left to be handed back, %d cut after %s", plural(r.InFlight, "request"), r.Finished, r.Left, r.Cut, rough(r.Waited))
 	case r.Cut == 0:
 		return fmt.Sprintf("%s in flight finished after %s", plural(r.InFlight, "request"), rough(r.Waited))
 	default:

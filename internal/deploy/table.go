@@ -53,6 +53,8 @@ func (s *State) routed(instances []driver.Instance) (proxy.Service, bool) {
 			MaxInFlight: s.Release(id).Spec.Overload.MaxInFlight,
 			Ejection:    ejectionOf(s.Release(id).Spec.Ejection),
 			SlowStart:   time.Duration(s.Release(id).Spec.SlowStart),
+
+			ReplayUploads: s.Release(id).Spec.ReplayUploads,
 		})
 	}
 	svc.Fallback = s.fallback(svc)

@@ -12,13 +12,13 @@ import (
 )
 
 // An instance that is being stopped in the middle of an upload may hand it back: it
-// answers 379, and its answer's body is what it has got of the request's. The upload is
-// replayed to another instance: first what comes back, then what the one before never
-// got, then what the client still sends. Nothing is written to the one before from the
-// head of its answer on, so that how much it has to give back is known to the byte; and
-// nothing is read from it, or from the client, before there is room for it, so that an
-// upload takes no more than three buffers for each instance that hands it back, whatever
-// its size.
+// answers 379, and its answer's body is what it gets of the request's. The upload is
+// replayed to another instance: first what comes back, then what the client still sends.
+// From the head of such an answer on nothing is read from the client for the one before,
+// which gets only what is here already; so it is known to the byte how much has to come
+// back. Nothing is read from it, or again from the client, before there is room for it,
+// so that an upload takes no more than two buffers more for each instance that hands it
+// back, whatever its size.
 //
 // It is "HTTP Partial POST Replay", draft-frindell-httpbis-partial-post-replay-00; see
 // docs/guides/uploads.md for what of it there is, and docs/adr/0028 for why.
@@ -44,6 +44,8 @@ const (
 type handback struct {
 	// up is the connection to it; nil is none any more.
 	up *upstreamConn
+	// out has what is still to be written to it, which is in buffer.
+	out, buffer []byte
 	// owed is how much of the body has still to come back.
 	owed int64
 	// framing is that of the answer, left what is to come of a sized one. over is set when
@@ -55,10 +57,6 @@ type handback struct {
 	// piece has what has come and was not passed on, from from to to.
 	piece    []byte
 	from, to int
-
-	// rest is what was not written to the instance any more, without its framing; it is in
-	// buffer.
-	rest, buffer []byte
 	// next is the one before, which had not ended when this one began.
 	next *handback
 }
@@ -102,17 +100,19 @@ func (x *exchange) mayHandBack() bool {
 func (x *exchange) takeBack() {
 	u, a := &x.upload, &x.answer
 	b := &handback{
-		up: x.up, owed: u.forwarded(), framing: a.head.Body, left: a.head.Length,
-		piece: a.piece, from: a.from, to: a.to,
-		rest: u.unsent(), buffer: u.buffer, next: x.back,
+		up: x.up, out: u.out[u.sent:], buffer: u.buffer, owed: u.taken, framing: a.head.Body, left: a.head.Length,
+		piece: a.piece, from: a.from, to: a.to, next: x.back,
+	}
+	if u.reframed && !u.ended {
+		// The instance may keep what it has of a body until a chunk or all of it has come.
+		b.out = append(b.out, "0\r\n\r\n"...)
 	}
 	x.up, x.back = nil, b
 	a.piece, a.from, a.to = nil, 0, 0
 	x.replays++
 	// The head is written anew: whether the next one may hand the request back is its own
 	// matter.
-	u.out, u.buffer, u.head = nil, nil, 0
-	u.ended, u.reframed = false, u.framing == h1.InChunks
+	u.out, u.buffer, u.head, u.ended = nil, nil, 0, false
 	if b.owed == 0 {
 		b.drop(x.loop)
 	} else if err := b.unframe(); err != nil {
@@ -121,6 +121,7 @@ func (x *exchange) takeBack() {
 		return
 	}
 	x.failure = unavailable
+	x.flight.kept = b.to - b.from + len(b.out)
 	x.resume(x.flight.handBack())
 }
 
@@ -134,41 +135,6 @@ func (f *flight) handBack() verdict {
 	// Twice, so that it isn't taken again as the only one that its release has.
 	f.tried = append(f.tried[:0], f.pool, f.pool)
 	return f.again(false)
-}
-
-// forwarded is how many bytes of the body were written in this attempt.
-func (u *upload) forwarded() int64 {
-	if u.framing == h1.InChunks {
-		return u.passed.Data()
-	}
-	return max(u.wrote-int64(u.head), 0)
-}
-
-// bodyStart is where the body begins in out.
-func (u *upload) bodyStart() int {
-	if u.kept {
-		return u.head
-	}
-	return 0
-}
-
-// follow notes what was written of a body in chunks, which ends at to in out.
-func (u *upload) follow(to int) {
-	from := max(u.sent, u.bodyStart())
-	if u.offered && u.framing == h1.InChunks && from < to {
-		// It was filtered before: nothing is left out of it, and it is what it should be.
-		_, _, _ = u.passed.Filter(u.out[from:to], true)
-	}
-}
-
-// unsent returns what was not written of the body, without its framing.
-func (u *upload) unsent() []byte {
-	rest := u.out[max(u.sent, u.bodyStart()):]
-	if u.framing == h1.InChunks {
-		kept, _, _ := u.passed.Filter(rest, false) // as above
-		rest = rest[:kept]
-	}
-	return rest
 }
 
 // came reports whether all of the body has come from the client.
@@ -195,6 +161,7 @@ func (u *upload) room() int {
 // rest.
 func (u *upload) put(data []byte) (rest []byte) {
 	n := min(len(data), u.room())
+	u.taken += int64(n)
 	if u.reframed && n > 0 {
 		u.out = strconv.AppendInt(u.out, int64(n), 16)
 		u.out = append(u.out, '\r', '\n')
@@ -213,19 +180,13 @@ func (u *upload) putLast() {
 	}
 }
 
-// takeReplayed takes bytes of the body from the instance that hands it back, and then
-// those which that never got. It reports whether it got anywhere.
+// takeReplayed takes bytes of the body from the instance that hands it back. It reports
+// whether it got anywhere.
 func (x *exchange) takeReplayed() (got bool, err error) {
 	b, u := x.back, &x.upload
 	if b.up != nil {
 		return x.takeFrom(b)
 	}
-	if len(b.rest) > 0 {
-		b.rest = u.put(b.rest)
-		return true, nil
-	}
-	b.drop(x.loop)
-	x.loop.buffers.put(b.buffer)
 	x.back = b.next
 	if x.back == nil && u.came() {
 		u.putLast()
@@ -237,6 +198,7 @@ func (x *exchange) takeReplayed() (got bool, err error) {
 
 // takeFrom takes what an instance hands back.
 func (x *exchange) takeFrom(b *handback) (got bool, err error) {
+	b.write()
 	switch {
 	case b.from < b.to:
 		rest := x.upload.put(b.piece[b.from:b.to])
@@ -264,6 +226,22 @@ func (x *exchange) takeFrom(b *handback) (got bool, err error) {
 	// It has given all that it had to give, whatever it makes of the end of the request.
 	b.over = true
 	return true, nil
+}
+
+// write gives the instance what is here of the request. One that takes no more can't give
+// it back either.
+func (b *handback) write() {
+	if len(b.out) == 0 || !b.up.writable {
+		return
+	}
+	n, errno := b.up.write(b.out, nil)
+	switch errno {
+	case 0:
+		b.out = b.out[n:]
+	case syscall.EAGAIN:
+	default:
+		b.out = nil
+	}
 }
 
 // unframe takes the framing from the piece. When all has come back, it ends the request
@@ -301,7 +279,8 @@ func (b *handback) drop(l *loop) {
 		b.up = nil
 	}
 	l.buffers.put(b.piece)
-	b.piece, b.from, b.to = nil, 0, 0
+	l.buffers.put(b.buffer)
+	b.piece, b.buffer, b.from, b.to = nil, nil, 0, 0
 }
 
 // awaitsBack reports whether nothing goes on before more has come back.
@@ -335,7 +314,6 @@ func (x *exchange) dropBack() {
 	}
 	for b := x.back; b != nil; b = b.next {
 		b.drop(x.loop)
-		x.loop.buffers.put(b.buffer)
 	}
 	x.back = nil
 	x.upload.ended = x.upload.came()

@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/http"
 	"testing"
+	"time"
 )
 
 // handing is a release whose instances may hand uploads back.
@@ -29,6 +30,11 @@ func handsBack(req *http.Request, c *fakeConn, first int) {
 	if _, err := io.ReadFull(req.Body, read); err != nil {
 		return
 	}
+	givesBack(req, c, read)
+}
+
+// givesBack gives back what was read, and what still comes.
+func givesBack(req *http.Request, c *fakeConn, read []byte) {
 	c.say(handBackHead(req, "Transfer-Encoding: chunked\r\nConnection: close"))
 	c.chunk(read)
 	b := make([]byte, 32<<10)
@@ -292,6 +298,7 @@ func TestFalseHandbacks(t *testing.T) {
 		{"until the connection ends", func(req *http.Request, c *fakeConn, half []byte) {
 			c.say(handBackHead(req, "Connection: close"))
 			c.Write(half)
+			io.Copy(io.Discard, c.r)
 		}, 0},
 		{"all, and then dies", func(req *http.Request, c *fakeConn, half []byte) {
 			c.say(handBackHead(req, chunked))
@@ -344,5 +351,230 @@ func TestFalseHandbacks(t *testing.T) {
 				}
 			})
 		}
+	}
+}
+
+// TestHandbackOfAnotherKind lets other things happen to a request while it is handed
+// back.
+func TestHandbackOfAnotherKind(t *testing.T) {
+	body := pattern(7, 200_000)
+	half := len(body) / 2
+	// An instance of the stage reads half of the first request, says so, and hands it back
+	// when told to.
+	type stage struct {
+		*running
+		read chan bool
+		back chan bool
+		got  chan arrived
+	}
+	serve := func(s *stage, next func(req *http.Request, c *fakeConn)) func(int64, *fakeConn) {
+		return func(_ int64, c *fakeConn) {
+			req := c.head()
+			switch {
+			case req == nil:
+			case req.Header.Get("Partial-Post-Replay") != "0":
+				next(req, c)
+			default:
+				b := make([]byte, half)
+				if _, err := io.ReadFull(req.Body, b); err != nil {
+					return
+				}
+				s.read <- true
+				<-s.back
+				givesBack(req, c, b)
+			}
+		}
+	}
+	begin := func(t *testing.T, cfg Config, next func(s *stage, req *http.Request, c *fakeConn)) *stage {
+		s := &stage{read: make(chan bool, 1), back: make(chan bool, 1), got: make(chan arrived, 1)}
+		f := func(req *http.Request, c *fakeConn) { receives(req, c, s.got) }
+		if next != nil {
+			f = func(req *http.Request, c *fakeConn) { next(s, req, c) }
+		}
+		s.running = start(t, cfg)
+		s.apply(1, web(handing("r1", 100, faked(t, serve(s, f)).Upstream), handing("r2", 0, faked(t, serve(s, f)).Upstream)))
+		t.Cleanup(func() { close(s.back) })
+		return s
+	}
+	wantWhole := func(t *testing.T, s *stage, c *uploadClient) {
+		t.Helper()
+		if resp, text := c.answer(t); resp.StatusCode != 200 || text != "whole" {
+			t.Fatalf("%s: %s", resp.Status, text)
+		}
+		if a := await(t, "the last instance", s.got); a.err != nil || !bytes.Equal(a.body, body) {
+			t.Errorf("it has got %d bytes, %v", len(a.body), a.err)
+		}
+	}
+	both := func(t *testing.T, name string, f func(t *testing.T, chunked bool)) {
+		for _, chunked := range []bool{false, true} {
+			t.Run(fmt.Sprintf("%s,chunked=%t", name, chunked), func(t *testing.T) { f(t, chunked) })
+		}
+	}
+
+	both(t, "to another release, when a drain is over", func(t *testing.T, chunked bool) {
+		s := begin(t, Config{}, nil)
+		c := s.upload(chunked, len(body), "")
+		c.send(body[:half])
+		await(t, "half of it", s.read)
+		table := web(handing("r1", 0, s.target("r1")), handing("r2", 100, s.target("r2")))
+		s.apply(2, table)
+		// The drain doesn't cut it, nor wait for it any longer.
+		result, err := s.Drain(t.Context(), "web", "r1", time.Millisecond)
+		if result.Waited = 0; err != nil || result != (DrainResult{InFlight: 1, Left: 1}) {
+			t.Fatalf("drained %+v, %v", result, err)
+		}
+		if again, err := s.Drain(t.Context(), "web", "r1", time.Hour); err != nil || again.InFlight != 0 {
+			t.Fatalf("drained again %+v, %v", again, err)
+		}
+		// The release leaves the table before it is stopped.
+		table.Releases = table.Releases[1:]
+		s.apply(3, table)
+		s.back <- true
+		c.send(body[half:])
+		c.end("")
+		wantWhole(t, s, c)
+		if one, two := s.release("r1"), s.release("r2"); one.Replayed != 1 || one.Rerouted != 1 || two.Answered[2] != 1 || two.Failed.Sum() != 0 {
+			t.Errorf("counted %+v and %+v", one, two)
+		}
+	})
+	both(t, "to an instance that is the last one", func(t *testing.T, chunked bool) {
+		s := begin(t, Config{}, nil)
+		s.apply(2, web(handing("r1", 100, s.target("r1"))))
+		c := s.upload(chunked, len(body), "")
+		c.send(body[:half])
+		await(t, "half of it", s.read)
+		s.back <- true
+		resp, _ := c.answer(t)
+		if got := s.release("r1"); resp.StatusCode != 503 || got.Failed.Unavailable != 1 || got.Replayed != 1 {
+			t.Errorf("%s, counted %+v", resp.Status, got)
+		}
+	})
+	both(t, "through a hold", func(t *testing.T, chunked bool) {
+		s := begin(t, Config{}, nil)
+		c := s.upload(chunked, len(body), "")
+		c.send(body[:half])
+		await(t, "half of it", s.read)
+		table := web(handing("r1", 0, s.target("r1")), handing("r2", 100, s.target("r2")))
+		table.Hold = &Hold{Until: time.Now().Add(time.Hour), Time: time.Hour, Requests: 10, Bytes: 1 << 20}
+		s.apply(2, table)
+		s.back <- true
+		eventually(t, "it is held", func() bool { return s.held().Now == 1 })
+		c.send(body[half:])
+		c.end("")
+		table.Hold = nil
+		s.apply(3, table)
+		wantWhole(t, s, c)
+	})
+	both(t, "to one that isn't there, and then another", func(t *testing.T, chunked bool) {
+		s := begin(t, Config{}, nil)
+		c := s.upload(chunked, len(body), "")
+		c.send(body[:half])
+		await(t, "half of it", s.read)
+		s.apply(2, web(handing("r1", 0, s.target("r1")), handing("r3", 100, refusing(t), s.target("r2"), refusing(t))))
+		s.back <- true
+		c.send(body[half:])
+		c.end("")
+		wantWhole(t, s, c)
+	})
+	both(t, "to one that doesn't want all of it", func(t *testing.T, chunked bool) {
+		s := begin(t, Config{}, func(_ *stage, _ *http.Request, c *fakeConn) { c.say(ok("enough")) })
+		c := s.upload(chunked, len(body), "")
+		c.send(body[:half])
+		await(t, "half of it", s.read)
+		s.apply(2, web(handing("r2", 100, s.target("r2"))))
+		s.back <- true
+		if resp, text := c.answer(t); resp.StatusCode != 200 || text != "enough" || !resp.Close {
+			t.Errorf("%s: %s, closes %t", resp.Status, text, resp.Close)
+		}
+	})
+	both(t, "while the client goes", func(t *testing.T, chunked bool) {
+		s := begin(t, Config{}, func(s *stage, req *http.Request, c *fakeConn) { receives(req, c, s.got) })
+		c := s.upload(chunked, len(body), "")
+		c.send(body[:half])
+		await(t, "half of it", s.read)
+		s.apply(2, web(handing("r1", 0, s.target("r1")), handing("r2", 100, s.target("r2"))))
+		s.back <- true
+		eventually(t, "it is handed back", func() bool { return statsOf(s.stats(), "web", "r2").Accepted == 1 })
+		c.Close()
+		if a := await(t, "the last instance", s.got); a.err == nil {
+			t.Errorf("it has got a whole request of %d bytes", len(a.body))
+		}
+		if got := s.release("r2"); got.ClientGone != 1 {
+			t.Errorf("counted %+v", got)
+		}
+	})
+	both(t, "from one that falls silent", func(t *testing.T, chunked bool) {
+		read, on := make(chan bool, 1), make(chan bool)
+		silent := faked(t, func(_ int64, c *fakeConn) {
+			if req := c.head(); req != nil {
+				b := make([]byte, half)
+				io.ReadFull(req.Body, b)
+				read <- true
+				<-on
+				c.say(handBackHead(req, "Transfer-Encoding: chunked"))
+				c.chunk(b[:half-1])
+				io.Copy(io.Discard, c.r)
+			}
+		})
+		s := begin(t, Config{StallTimeout: time.Second}, nil)
+		s.apply(2, web(handing("r1", 100, silent.Upstream), handing("r2", 0, s.target("r2"))))
+		c := s.upload(chunked, len(body), "")
+		c.send(body[:half])
+		await(t, "half of it", read)
+		s.apply(3, web(handing("r1", 0, silent.Upstream), handing("r2", 100, s.target("r2"))))
+		close(on)
+		resp, _ := c.answer(t)
+		if got := s.release("r2"); resp.StatusCode != 502 || got.Failed.Broken != 1 {
+			t.Errorf("%s, counted %+v", resp.Status, got)
+		}
+	})
+}
+
+// target is the upstream of a release in the table in force.
+func (r *running) target(release string) Upstream {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	up := r.loops[0].table.service("web").release(release).pools[0].upstream
+	return Upstream{Target: up.target}
+}
+
+// TestHandbackOfExpectations hands a request back whose client waits to be asked for its
+// body, and one whose client was asked.
+func TestHandbackOfExpectations(t *testing.T) {
+	for _, asks := range []bool{false, true} {
+		t.Run(fmt.Sprintf("asked=%t", asks), func(t *testing.T) {
+			got := make(chan arrived, 1)
+			serve := func(_ int64, c *fakeConn) {
+				req := c.head()
+				switch {
+				case req == nil:
+				case req.Header.Get("Partial-Post-Replay") != "0":
+					if (req.Header.Get("Expect") == "") != asks {
+						t.Errorf("asked is %t, and the next instance was told %q", asks, req.Header.Get("Expect"))
+					}
+					if !asks {
+						c.say("HTTP/1.1 100 Continue\r\n\r\n")
+					}
+					receives(req, c, got)
+				case asks:
+					c.say("HTTP/1.1 100 Continue\r\n\r\n")
+					handsBack(req, c, 2)
+				default:
+					c.say(handBackHead(req, "Content-Length: 0"))
+				}
+			}
+			r := start(t, Config{}, web(handing("r1", 100, faked(t, serve).Upstream, faked(t, serve).Upstream)))
+			c := r.upload(false, 4, "Expect: 100-continue\r\n")
+			if resp, err := http.ReadResponse(c.r, nil); err != nil || resp.StatusCode != 100 {
+				t.Fatal(resp, err)
+			}
+			c.send([]byte("body"))
+			if resp, text := c.answer(t); resp.StatusCode != 200 || text != "whole" {
+				t.Errorf("%s: %s", resp.Status, text)
+			}
+			if a := await(t, "the last instance", got); a.err != nil || string(a.body) != "body" {
+				t.Errorf("it has got %q, %v", a.body, a.err)
+			}
+		})
 	}
 }

@@ -290,7 +290,7 @@ func (f *oneShot) resume(v verdict) {
 		f.end(answered, 200, 1)
 	}
 }
-func (f *oneShot) cut()           {}
+func (f *oneShot) cut()              {}
 func (f *oneShot) mayHandBack() bool { return false }
 
 // TestOverloadAtTheWire has more clients than instances can serve. Each instance gets as

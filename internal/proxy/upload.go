@@ -29,14 +29,15 @@ type upload struct {
 	// asking is set while the upstream is to say whether it wants the body.
 	asking bool
 
-	// offered is set when the upstream was told that it may hand the request back. Then
-	// passed follows what is written to it of a body in chunks, and trailer has the whole
-	// trailer section when whole is set, as it is when that has come from the client.
-	offered, whole bool
-	passed         h1.Chunked
-	trailer        []byte
-	// reframed is set when the chunks are ours, since the body has been handed back.
-	reframed bool
+	// offered is set when the upstream was told that it may hand the request back, of which
+	// taken bytes of the body have come, without their framing. reframed is set when chunks
+	// are ours: those that are handed back need not end where those of the client do.
+	offered, reframed bool
+	taken             int64
+	// whole is set when the trailer section has come from the client, which is in trailer
+	// then, if the request is offered.
+	whole   bool
+	trailer []byte
 
 	// wrote is how much of this attempt was written; broken is set when the upstream
 	// takes no more.
@@ -52,7 +53,7 @@ func (u *upload) begin(r *h1.Request) {
 func (u *upload) prepared() bool { return u.head > 0 }
 
 // rewind makes ready for another attempt.
-func (u *upload) rewind() { u.sent, u.wrote, u.broken, u.passed = 0, 0, false, h1.Chunked{} }
+func (u *upload) rewind() { u.sent, u.wrote, u.broken = 0, 0, false }
 
 // complete reports whether the upstream has all of the request.
 func (u *upload) complete() bool { return u.ended && !u.broken && u.sent == len(u.out) }
@@ -64,6 +65,8 @@ func (u *upload) keptBody() int { return len(u.out) - u.head }
 func (x *exchange) prepare() {
 	u, c := &x.upload, x.client
 	u.offered = x.offers()
+	u.reframed = u.framing == h1.InChunks && (u.offered || x.replays > 0)
+	u.taken = 0
 	x.head = x.appendRequestHead(x.head[:0])
 	u.head = len(x.head)
 	u.kept = true
@@ -75,7 +78,8 @@ func (x *exchange) prepare() {
 		// that with which it came.
 		u.buffer = c.in
 		u.out = c.in[c.start-copy(c.in[c.start-u.head:], x.head) : c.end]
-		u.left -= int64(c.unread())
+		u.taken = int64(c.unread())
+		u.left -= u.taken
 		u.ended = u.left == 0
 		c.in, c.start, c.end, c.seen = nil, 0, 0, 0
 	default:
@@ -113,7 +117,6 @@ func (x *exchange) moveUpload() bool {
 			}
 			return true
 		}
-		u.follow(u.sent + n)
 		u.sent += n
 		u.wrote += int64(n)
 		x.up.written += int64(n)
@@ -224,6 +227,7 @@ func (x *exchange) takeSized() (got bool, err error) {
 		}
 	}
 	u.out = u.out[:len(u.out)+n]
+	u.taken += int64(n)
 	u.left -= int64(n)
 	u.ended = u.left == 0
 	return true, nil

@@ -50,6 +50,7 @@ func check(s *Spec) []problem {
 	c.share("retry_budget", s.RetryBudget)
 	c.overload(s.Overload, s.Listen)
 	c.notNegative("slow_start", s.SlowStart)
+	c.replayUploads(s)
 	c.between("ejection.failures", s.Ejection.Failures, 0, maxThreshold)
 	c.positive("ejection.time", s.Ejection.Time)
 	c.share("ejection.keep", s.Ejection.Keep)

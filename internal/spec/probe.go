@@ -59,6 +59,21 @@ func (c *checker) protocol(s *Spec) {
 	}
 }
 
+// replayUploads says where nothing would ever be handed back: clients of HTTP/2 take
+// another way through the proxy, and an exclusive release ends before there is another.
+func (c *checker) replayUploads(s *Spec) {
+	const field = "replay_uploads"
+	switch {
+	case !s.ReplayUploads:
+	case s.Listen == ListenNone:
+		c.add(field, "remove it", "needs requests, and the service listens on nothing")
+	case s.Protocol == ProtocolH2C:
+		c.add(field, "remove it", "can't be used with protocol h2c: only requests of HTTP/1.1 are handed back")
+	case s.Strategy.Exclusive != nil:
+		c.add(field, "remove it", "can't be used with the strategy exclusive: an instance that hands an upload back would have to wait for one that waits for its end")
+	}
+}
+
 // needsAddress is what is wrong with a health test of a service that has no
 // address.
 func needsAddress() *flaw {

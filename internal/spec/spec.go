@@ -62,6 +62,10 @@ type Spec struct {
 	// SlowStart is the time over which the share of an instance rises that is new among
 	// others of its release, from a tenth of theirs; 0s is none.
 	SlowStart Duration `yaml:"slow_start,omitempty" json:"slow_start,omitempty"`
+	// ReplayUploads lets an instance that is being stopped hand back the requests that it
+	// hasn't read whole, with status 379; each goes to another instance, whole. The end of
+	// drain doesn't cut those.
+	ReplayUploads bool `yaml:"replay_uploads,omitempty" json:"replay_uploads,omitempty"`
 	// Ejection is when an instance gets no requests for a time because those that it
 	// got have failed.
 	Ejection Ejection `yaml:"ejection" json:"ejection"`
