@@ -25,7 +25,7 @@ import (
 
 // binaries are built once, before the tests: segue, and the examples that it
 // deploys.
-type binaries struct{ segue, service, ledger, worker string }
+type binaries struct{ segue, service, ledger, worker, upload string }
 
 var built binaries
 
@@ -41,6 +41,7 @@ func runTests(m *testing.M) int {
 	built = binaries{
 		segue: filepath.Join(dir, "segue"), service: filepath.Join(dir, "demo-service"),
 		ledger: filepath.Join(dir, "ledger"), worker: filepath.Join(dir, "worker"),
+		upload: filepath.Join(dir, "upload"),
 	}
 	// The examples are small, since they are deployed again and again.
 	for _, args := range [][]string{
@@ -48,6 +49,7 @@ func runTests(m *testing.M) int {
 		{"build", "-ldflags", "-s -w", "-o", built.service, "../examples/demo"},
 		{"build", "-ldflags", "-s -w", "-o", built.ledger, "../examples/ledger"},
 		{"build", "-ldflags", "-s -w", "-o", built.worker, "../examples/worker"},
+		{"build", "-ldflags", "-s -w", "-o", built.upload, "../examples/upload"},
 	} {
 		if out, err := exec.Command("go", args...).CombinedOutput(); err != nil {
 			fmt.Fprintf(os.Stderr, "go %s: %v\n%s", strings.Join(args, " "), err, out)
@@ -448,9 +450,9 @@ type receipt struct {
 	Releases []account
 	Total    account
 	Drains   []struct {
-		Release                 string
-		Upgraded, Finished, Cut int
-		InFlight                int `json:"in_flight"`
+		Release                       string
+		Upgraded, Finished, Cut, Left int
+		InFlight                      int `json:"in_flight"`
 	}
 	Held    held
 	Queued  held
@@ -465,6 +467,7 @@ type account struct {
 	Carried         int64
 	Answered        [6]uint64
 	Lost            uint64
+	Replayed        uint64
 	Failed          struct{ Connect, Unavailable uint64 }
 	FailedByService uint64 `json:"failed_by_service"`
 	FailedBySegue   uint64 `json:"failed_by_segue"`
