@@ -80,8 +80,6 @@ type flown struct {
 	ended bool
 	// wasCut is what becomes of it when it is cut: nil is nothing.
 	wasCut func()
-	// uploading is set when its upstream may hand it back.
-	uploading bool
 }
 
 // fly starts a flight. One that finds no upstream is ended with its outcome, the others
@@ -121,7 +119,7 @@ func (f *flown) resume(v verdict) {
 
 func (f *flown) cut() { f.wasCut() }
 
-func (f *flown) mayHandBack() bool { return f.uploading }
+func (f *flown) mayHandBack() bool { return false }
 
 // leaveHold ends a wait from outside.
 func (f *flown) leaveHold(why outcome) {

@@ -23,7 +23,8 @@
 //     answer.go passes the answer back, both with the heads of header.go; splice.go has
 //     the kernel pass long bodies on. retry.go decides whether there may be another
 //     attempt, and budget.go how many. upgrade.go takes connections that change their
-//     protocol out of the loop.
+//     protocol out of the loop. handback.go has uploads go to another upstream that one
+//     hands back.
 //   - door.go takes the connections of which the loops can't serve the requests; each of
 //     those is a call (call.go), with a goroutine of its own and a flight of the loop.
 //   - account.go counts the outcome, for which drain.go may wait.
