@@ -443,6 +443,11 @@ func (d deployment) final() bool {
 	return d.Phase == "promoted" || d.Phase == "failed" || d.Phase == "aborted"
 }
 
+// endings are how requests ended in a drain, by what they were.
+type endings struct{ Answers, Streams, WebSockets, Tunnels ending }
+
+type ending struct{ Finished, Told, Cut int }
+
 // receipt is a deployment's, as far as tests look at it.
 type receipt struct {
 	Phase    string
@@ -450,9 +455,10 @@ type receipt struct {
 	Releases []account
 	Total    account
 	Drains   []struct {
-		Release                       string
-		Upgraded, Finished, Cut, Left int
-		InFlight                      int `json:"in_flight"`
+		Release                   string
+		Finished, Told, Cut, Left int
+		InFlight                  int `json:"in_flight"`
+		By                        endings
 	}
 	Held    held
 	Queued  held
@@ -476,6 +482,8 @@ type account struct {
 	Shed            uint64
 	Retried         uint64
 	InFlight        int64 `json:"in_flight"`
+	// Drained counts endings in drains and at the end of proxies, Departed the latter.
+	Drained, Departed endings
 }
 
 func (s *stage) receipt(id string) receipt {

@@ -31,12 +31,16 @@ type (
 	Receipt = deploy.Receipt
 	// ReleaseReceipt is one release's part of it.
 	ReleaseReceipt = deploy.ReleaseReceipt
+	// DrainReceipt is how a release's last requests ended.
+	DrainReceipt = deploy.DrainReceipt
+	// Endings counts how requests ended in a drain, by what they were.
+	Endings = deploy.Endings
+	// Ending counts requests by how they ended.
+	Ending = deploy.Ending
 	// Waits counts requests that were kept waiting.
 	Waits = deploy.Waits
 	// Latency sums up answers of a span of time.
 	Latency = deploy.Latency
-	// DrainReceipt is how a release's last requests ended.
-	DrainReceipt = deploy.DrainReceipt
 	// LogQuery selects output of instances.
 	LogQuery = deploy.LogQuery
 	// Busy says what to do when a deployment is under way.

@@ -56,6 +56,11 @@ func printReceipt(out io.Writer, r api.Receipt) error {
 	}
 	for _, d := range r.Drains {
 		fmt.Fprintf(out, "  drain of %s: %s\n", d.Release, drained(d))
+		printEndings(out, d.By)
+	}
+	if e := r.Total.Departed; e != (api.Endings{}) {
+		fmt.Fprintf(out, "  end of a proxy that was replaced or shut down: %s\n", endings(e.Sum()))
+		printEndings(out, e)
 	}
 	printHeld(out, r)
 	printOverload(out, r)
@@ -121,14 +126,34 @@ func drained(d api.DrainReceipt) string {
 	if d.InFlight == 0 {
 		return "nothing was in flight"
 	}
-	connections, left := "", ""
-	if d.Upgraded > 0 {
-		connections = fmt.Sprintf(" (%d of them upgraded connections)", d.Upgraded)
-	}
+	left := ""
 	if d.Left > 0 {
 		left = fmt.Sprintf(", %d left to be handed back", d.Left)
 	}
-	return fmt.Sprintf("%d in flight%s: %d finished%s, %d cut, after %s", d.InFlight, connections, d.Finished, left, d.Cut, rough(d.Waited))
+	return fmt.Sprintf("%d in flight: %s%s, after %s", d.InFlight, endings(d.By.Sum()), left, rough(d.Waited))
+}
+
+func endings(e api.Ending) string {
+	told := ""
+	if e.Told > 0 {
+		told = fmt.Sprintf("%d told and went, ", e.Told)
+	}
+	return fmt.Sprintf("%d finished, %s%d cut", e.Finished, told, e.Cut)
+}
+
+// printEndings tells apart what has ended, if there was more than answers.
+func printEndings(out io.Writer, e api.Endings) {
+	if e == (api.Endings{Answers: e.Answers}) {
+		return
+	}
+	for _, row := range []struct {
+		name string
+		e    api.Ending
+	}{{"answers", e.Answers}, {"streams", e.Streams}, {"WebSockets", e.WebSockets}, {"tunnels", e.Tunnels}} {
+		if row.e != (api.Ending{}) {
+			fmt.Fprintf(out, "    %s: %s\n", row.name, endings(row.e))
+		}
+	}
 }
 
 // ended is how the deployment ended; an abort's reason says "aborted by …".
@@ -212,7 +237,7 @@ func causes(c api.ReleaseReceipt) string {
 		{f.Broken, "broken off before the answer began (502)"},
 		{f.Timeout, "no answer in time (504)"},
 		{f.Truncated, "answer broken off in the middle"},
-		{f.Cut, "cut at the drain deadline"},
+		{f.Cut, "cut at the end of a drain"},
 		{f.Held, "held for too long, or one too many (503)"},
 	} {
 		if cause.n > 0 {

@@ -19,8 +19,11 @@ func TestPrintReceipt(t *testing.T) {
 			"releases": [
 				{"release": "r1", "accepted": 10, "carried": 1, "answered": [0,1,9,0,1,0], "failed": {}},
 				{"release": "r2", "accepted": 20, "answered": [0,0,20,0,0,0], "failed": {}, "retried": 1}],
-			"total": {"accepted": 30, "carried": 1, "answered": [0,1,29,0,1,0], "failed": {}, "retried": 1},
-			"drains": [{"release": "r1", "in_flight": 3, "upgraded": 1, "finished": 1, "left": 1, "cut": 1, "waited": 30000000000}],
+			"total": {"accepted": 30, "carried": 1, "answered": [0,1,29,0,1,0], "failed": {}, "retried": 1,
+				"drained": {"answers": {"finished": 5}}, "departed": {"answers": {"finished": 1}, "tunnels": {"cut": 1}}},
+			"drains": [{"release": "r1", "in_flight": 9, "finished": 5, "told": 3, "cut": 1, "waited": 30000000000,
+				"by": {"answers": {"finished": 4}, "streams": {"cut": 1}, "websockets": {"finished": 1, "told": 3}}},
+				{"release": "r0", "in_flight": 3, "left": 1, "finished": 2, "waited": 1000000000, "by": {"answers": {"finished": 2}}}],
 			"latency": {"before": {"count": 0}, "during": {"count": 10, "p50": 1000000, "p99": 2000000, "max": 3000000}, "after": {"count": 20, "p50": 1500000000, "p99": 2000000000, "max": 3000000000}}}`, `
 receipt of web d2: deploy r2 (stable was r1): promoted
   DATE to TIME (12s)
@@ -30,7 +33,14 @@ receipt of web d2: deploy r2 (stable was r1): promoted
           r1        1        10    9    0    1    0         1     0           0         0            0        0          0
           r2        0        20   20    0    0    0         0     0           0         0            0        1          0
          all        1        30   29    0    1    0         1     0           0         0            0        1          0
-  drain of r1: 3 in flight (1 of them upgraded connections): 1 finished, 1 left to be handed back, 1 cut, after 30s
+  drain of r1: 9 in flight: 5 finished, 3 told and went, 1 cut, after 30s
+    answers: 4 finished, 0 cut
+    streams: 0 finished, 1 cut
+    WebSockets: 1 finished, 3 told and went, 0 cut
+  drain of r0: 3 in flight: 2 finished, 0 cut, 1 left to be handed back, after 1s
+  end of a proxy that was replaced or shut down: 1 finished, 1 cut
+    answers: 1 finished, 0 cut
+    tunnels: 0 finished, 1 cut
     latency  answers   p50  p99  max
      before        0     -    -    -
      during       10   1ms  2ms  3ms
@@ -47,7 +57,7 @@ receipt of web d2: deploy r2 (stable was r1): promoted
 receipt of web d3: roll back to r1: failed: it burns
     requests  carried  accepted  2xx  3xx  4xx  5xx  upgraded  lost  by service  by segue  client gone  retried  in flight
           r1        0         9    1    0    0    2         0     7           3         5            0        0          0
-  lost: 1 no healthy instance (503), 1 no connection to an instance (502), 1 broken off before the answer began (502), 1 no answer in time (504), 1 answer broken off in the middle, 1 cut at the drain deadline, 1 held for too long, or one too many (503)
+  lost: 1 no healthy instance (503), 1 no connection to an instance (502), 1 broken off before the answer began (502), 1 no answer in time (504), 1 answer broken off in the middle, 1 cut at the end of a drain, 1 held for too long, or one too many (503)
   not known: the proxy was started anew
   lost 7 of 9 requests, as far as is known
 `},

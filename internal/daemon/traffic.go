@@ -3,7 +3,6 @@ package daemon
 import (
 	"context"
 	"sync"
-	"time"
 
 	"github.com/segue-deploy/segue/internal/proxy"
 )
@@ -31,6 +30,6 @@ func (t *traffic) Stats(ctx context.Context) (proxy.Stats, error) {
 }
 
 // Drain is [proxy.Proxy.Drain]. It can take long, and is no obstacle: what it waits for stays where it is.
-func (t *traffic) Drain(ctx context.Context, service, release string, timeout time.Duration) (proxy.DrainResult, error) {
-	return t.client.Drain(ctx, service, release, timeout)
+func (t *traffic) Drain(ctx context.Context, service, release string, times proxy.DrainTimes) (proxy.DrainResult, error) {
+	return t.client.Drain(ctx, service, release, times)
 }

@@ -37,7 +37,7 @@ type Traffic interface {
 	Apply(ctx context.Context, t proxy.Table) error
 	// Drain waits until nothing is in flight on a release that gets no new
 	// requests, and cuts what is left after the timeout.
-	Drain(ctx context.Context, service, release string, timeout time.Duration) (proxy.DrainResult, error)
+	Drain(ctx context.Context, service, release string, times proxy.DrainTimes) (proxy.DrainResult, error)
 	// Stats returns the counters.
 	Stats(ctx context.Context) (proxy.Stats, error)
 }

@@ -57,7 +57,7 @@ func (s *State) longestHold(candidate *Release) string {
 	if settings == nil || stable == nil {
 		return ""
 	}
-	worst := stable.Spec.Drain + stable.Spec.StopGrace + settings.Ready + candidate.Spec.StopGrace + stable.Spec.Health.StartDeadline
+	worst := stable.Spec.LongestDrain() + stable.Spec.StopGrace + settings.Ready + candidate.Spec.StopGrace + stable.Spec.Health.StartDeadline
 	if worst <= settings.Hold.Time {
 		return ""
 	}

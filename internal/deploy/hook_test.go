@@ -64,12 +64,12 @@ func (h *hook) Apply(ctx context.Context, t proxy.Table) error {
 	return p.Apply(ctx, t)
 }
 
-func (h *hook) Drain(ctx context.Context, service, release string, timeout time.Duration) (proxy.DrainResult, error) {
+func (h *hook) Drain(ctx context.Context, service, release string, times proxy.DrainTimes) (proxy.DrainResult, error) {
 	p, err := h.enter(ctx, "drain")
 	if err != nil {
 		return proxy.DrainResult{}, err
 	}
-	return p.Drain(ctx, service, release, timeout)
+	return p.Drain(ctx, service, release, times)
 }
 
 func (h *hook) Stats(ctx context.Context) (proxy.Stats, error) {

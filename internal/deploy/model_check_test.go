@@ -148,9 +148,9 @@ func (p watchedProxy) Apply(ctx context.Context, t proxy.Table) error {
 	return err
 }
 
-func (p watchedProxy) Drain(ctx context.Context, service, release string, timeout time.Duration) (proxy.DrainResult, error) {
+func (p watchedProxy) Drain(ctx context.Context, service, release string, times proxy.DrainTimes) (proxy.DrainResult, error) {
 	p.m.seenDrain(release)
-	result, err := p.Proxy.Drain(ctx, service, release, timeout)
+	result, err := p.Proxy.Drain(ctx, service, release, times)
 	if err != nil && ctx.Err() == nil {
 		p.m.violates("the proxy refuses to drain %s: %v", release, err)
 	}

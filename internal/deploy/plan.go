@@ -182,7 +182,9 @@ func approve(r *Release, a *spec.Approve) []Step {
 }
 
 func shrink(r *Release, instances int) Step {
-	return Step{Kind: StepShrink, Release: r.ID, Instances: instances, Deadline: r.Spec.Drain}
+	st := drain(r)
+	st.Kind, st.Instances = StepShrink, instances
+	return st
 }
 
 func hold(limits spec.Hold) Step {
@@ -190,7 +192,7 @@ func hold(limits spec.Hold) Step {
 }
 
 func drain(r *Release) Step {
-	return Step{Kind: StepDrain, Release: r.ID, Deadline: r.Spec.Drain}
+	return Step{Kind: StepDrain, Release: r.ID, Deadline: r.Spec.LongestDrain(), Drain: r.Spec.Drain, PathDrains: r.Spec.Route.Drain}
 }
 
 func retire(r *Release) Step {

@@ -83,6 +83,11 @@ type ReleaseReceipt struct {
 	Replayed uint64 `json:"replayed,omitempty"`
 	// InFlight is how many were not over when the window ended.
 	InFlight int64 `json:"in_flight"`
+	// Drained counts those of the outcomes above that a drain, or the end of a proxy, was
+	// about.
+	Drained Endings `json:"drained,omitzero"`
+	// Departed counts those of Drained whose proxy ended, since it was replaced or shut down.
+	Departed Endings `json:"departed,omitzero"`
 }
 
 // DrainReceipt is how a release's last requests ended.
@@ -111,6 +116,12 @@ type Latency struct {
 
 // Waits counts requests that were kept waiting.
 type Waits = proxy.HeldStats
+
+// Endings counts how requests ended in a drain, by what they were.
+type Endings = proxy.Endings
+
+// Ending counts requests by how they ended.
+type Ending = proxy.Ending
 
 // Receipt returns the account of a deployment, 0 for the last. Of one that is
 // under way it is the account so far.
@@ -250,6 +261,8 @@ func (c *ReleaseReceipt) add(d proxy.ReleaseStats) {
 		Retried:         d.Retried,
 		RetryRefused:    d.RetryRefused,
 		Replayed:        d.Replayed,
+		Drained:         d.Drained,
+		Departed:        d.Departed,
 	})
 }
 
@@ -270,6 +283,8 @@ func (c *ReleaseReceipt) sum(o ReleaseReceipt) {
 	c.RetryRefused += o.RetryRefused
 	c.Replayed += o.Replayed
 	c.InFlight += o.InFlight
+	c.Drained = c.Drained.Plus(o.Drained)
+	c.Departed = c.Departed.Plus(o.Departed)
 }
 
 // latency divides the window at the last shift that was done.

@@ -69,6 +69,10 @@ type Step struct {
 	Weights map[string]int `json:"weights,omitempty"`
 	// For is how long a bake watches.
 	For spec.Duration `json:"for,omitempty"`
+	// Drain is how long a drain or shrink gives requests to finish, PathDrains how long it
+	// gives those to some paths; Deadline is the longest of these.
+	Drain      spec.Duration    `json:"drain,omitempty"`
+	PathDrains []spec.PathDrain `json:"path_drains,omitempty"`
 	// Deadline is the longest that the step may take, beside a bake, which has
 	// For. At the deadline a drain or shrink cuts what is left, an approve does what
 	// Then says, and other steps fail.
@@ -94,15 +98,34 @@ func (s Step) String() string {
 	case StepApprove:
 		return fmt.Sprintf("approve: wait for 'segue promote' (at most %s, then %s)", deadline, s.Then)
 	case StepShrink:
-		return fmt.Sprintf("shrink %s to %s (drain at most %s, then cut)", s.Release, plural(s.Instances, "instance"), deadline)
+		return fmt.Sprintf("shrink %s to %s (drain %s, then cut)", s.Release, plural(s.Instances, "instance"), s.drainLimit())
 	case StepHold:
 		return fmt.Sprintf("hold new requests (each at most %s) until the next shift", time.Duration(s.Hold.Time))
 	case StepDrain:
-		return fmt.Sprintf("drain %s (at most %s, then cut)", s.Release, deadline)
+		return fmt.Sprintf("drain %s (%s, then cut)", s.Release, s.drainLimit())
 	case StepRetire:
 		return fmt.Sprintf("retire %s: stop its instances", s.Release)
 	}
 	return string(s.Kind)
+}
+
+// drainLimit says how long requests may take to finish.
+func (s Step) drainLimit() string {
+	text := fmt.Sprintf("at most %s", time.Duration(s.Drain))
+	for _, d := range s.PathDrains {
+		text += fmt.Sprintf(", %s %s", d.Path, time.Duration(d.Time))
+	}
+	return text
+}
+
+// timesLeft is how long a drain or shrink that has gone on for a time still gives requests.
+func (s Step) timesLeft(gone time.Duration) proxy.DrainTimes {
+	left := func(d spec.Duration) time.Duration { return max(0, time.Duration(d)-gone) }
+	times := proxy.DrainTimes{All: left(s.Drain)}
+	for _, d := range s.PathDrains {
+		times.Paths = append(times.Paths, proxy.PathTime{Path: d.Path, Time: left(d.Time)})
+	}
+	return times
 }
 
 // chosen says which requests a preview is for.

@@ -123,8 +123,9 @@ func (s *service) longestStart(weights map[string]int) time.Duration {
 func (s *service) drain(ctx context.Context, st StepState) (Outcome, error) {
 	began := time.Now()
 	for {
-		left := max(0, time.Duration(st.Deadline)-time.Since(st.Began))
-		result, err := s.drainOnce(ctx, st.Release, left)
+		gone := time.Since(st.Began)
+		left := max(0, time.Duration(st.Deadline)-gone)
+		result, err := s.drainOnce(ctx, st, gone)
 		switch {
 		case err == nil:
 			return Outcome{Message: drainMessage(result), Drain: &result}, nil
@@ -141,26 +142,31 @@ func (s *service) drain(ctx context.Context, st StepState) (Outcome, error) {
 	}
 }
 
-func (s *service) drainOnce(ctx context.Context, release string, left time.Duration) (proxy.DrainResult, error) {
+// drainOnce asks the proxy to drain in what is left of a step's time when some has gone.
+func (s *service) drainOnce(ctx context.Context, st StepState, gone time.Duration) (proxy.DrainResult, error) {
+	left := max(0, time.Duration(st.Deadline)-gone)
 	ctx, cancel := context.WithTimeoutCause(ctx, left+applyTimeout, errors.New("the proxy did not answer at the deadline"))
 	defer cancel()
 	// Until its drain begins, a release may be the fallback.
 	if _, err := s.e.syncTable(ctx); err != nil {
 		return proxy.DrainResult{}, err
 	}
-	return s.e.cfg.Traffic.Drain(ctx, s.name, release, left)
+	return s.e.cfg.Traffic.Drain(ctx, s.name, st.Release, st.timesLeft(gone))
 }
 
 func drainMessage(r proxy.DrainResult) string {
+	inFlight := plural(int(r.InFlight), "request")
 	switch {
 	case r.InFlight == 0:
 		return "nothing was in flight"
 	case r.Left > 0:
-		return fmt.Sprintf("%s in flight: %d finished, %d left to be handed back, %d cut after %s", plural(r.InFlight, "request"), r.Finished, r.Left, r.Cut, rough(r.Waited))
-	case r.Cut == 0:
-		return fmt.Sprintf("%s in flight finished after %s", plural(r.InFlight, "request"), rough(r.Waited))
+		return fmt.Sprintf("%s in flight: %d finished, %d told and went, %d left to be handed back, %d cut after %s", inFlight, r.Finished, r.Told, r.Left, r.Cut, rough(r.Waited))
+	case r.Finished == r.InFlight:
+		return fmt.Sprintf("%s in flight finished after %s", inFlight, rough(r.Waited))
+	case r.Told == 0:
+		return fmt.Sprintf("%s in flight: %d finished, %d cut after %s", inFlight, r.Finished, r.Cut, rough(r.Waited))
 	default:
-		return fmt.Sprintf("%s in flight: %d finished, %d cut after %s", plural(r.InFlight, "request"), r.Finished, r.Cut, rough(r.Waited))
+		return fmt.Sprintf("%s in flight: %d finished, %d told and went, %d cut after %s", inFlight, r.Finished, r.Told, r.Cut, rough(r.Waited))
 	}
 }
 

@@ -37,6 +37,11 @@ start 4 instances of r2 and wait until ready (at most 1m0s)
 shift traffic: r2 100 %
 bake r2 for 1m0s
 drain r1 (at most 30s, then cut)`},
+		{"blue-green with drains of paths", "strategy: {blue-green: {bake: 5s}}\nroute: {drain: [{path: /events, time: 5m}, {path: /short, time: 3s}]}\n", `start 4 instances of r2 and wait until ready (at most 1m0s)
+verify r2 with 1 check (at most 30s)
+shift traffic: r2 100 %
+bake r2 for 5s
+drain r1 (at most 30s, /events 5m0s, /short 3s, then cut)`},
 		{"canary with everything", `strategy:
   canary:
     instances: full

@@ -50,6 +50,8 @@ func (s *State) routed(instances []driver.Instance) (proxy.Service, bool) {
 			Health:    checkOf(s.Release(id).Spec.Health),
 			Upstreams: s.upstreams(id, instances),
 
+			TellWebSockets: s.Release(id).Spec.TellWebSockets,
+
 			MaxInFlight: s.Release(id).Spec.Overload.MaxInFlight,
 			Ejection:    ejectionOf(s.Release(id).Spec.Ejection),
 			SlowStart:   time.Duration(s.Release(id).Spec.SlowStart),

@@ -164,7 +164,7 @@ func TestStableAnswersForACandidateThatIsGone(t *testing.T) {
 func TestTableBounds(t *testing.T) {
 	s := State{
 		Service:  "web",
-		Releases: []Release{{ID: "r1", Spec: *testSpec(t, "retry_budget: 5%\noverload: {max_in_flight: 7, queue: 3, max_wait: 2s}\nslow_start: 9s\nreplay_uploads: true\nejection: {failures: 7, time: 3s, keep: 25%, server_errors: true}")}, {ID: "r2", Spec: *testSpec(t, "")}},
+		Releases: []Release{{ID: "r1", Spec: *testSpec(t, "retry_budget: 5%\noverload: {max_in_flight: 7, queue: 3, max_wait: 2s}\nslow_start: 9s\ntell_websockets: false\nreplay_uploads: true\nejection: {failures: 7, time: 3s, keep: 25%, server_errors: true}")}, {ID: "r2", Spec: *testSpec(t, "")}},
 		Running:  map[string]Running{"r1": {Instances: 1}, "r2": {Instances: 1}},
 	}
 	for release, want := range map[string]proxy.RetryBudget{"r1": {Share: 5}, "r2": {Share: 20}} {
@@ -180,7 +180,7 @@ func TestTableBounds(t *testing.T) {
 		if got := svc.Queue; got == nil || *got != queue {
 			t.Errorf("with the traffic at %s: %v, want %v", release, got, queue)
 		}
-		if r := svc.Releases; r[0].MaxInFlight != 7 || r[1].MaxInFlight != 0 || r[0].SlowStart != 9*time.Second || r[1].SlowStart != 0 || !r[0].ReplayUploads || r[1].ReplayUploads {
+		if r := svc.Releases; r[0].MaxInFlight != 7 || r[1].MaxInFlight != 0 || r[0].SlowStart != 9*time.Second || r[1].SlowStart != 0 || !r[0].ReplayUploads || r[1].ReplayUploads || r[0].TellWebSockets || !r[1].TellWebSockets {
 			t.Errorf("the releases are %+v", r)
 		}
 		one, two := proxy.Ejection{Failures: 7, Time: 3 * time.Second, Keep: 25, ServerErrors: true}, proxy.Ejection{Failures: 5, Time: 10 * time.Second, Keep: 50}

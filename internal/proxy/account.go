@@ -1,6 +1,9 @@
 package proxy
 
-import "time"
+import (
+	"slices"
+	"time"
+)
 
 // outcome is how a request ended.
 type outcome int
@@ -34,7 +37,9 @@ type account struct {
 	// open is set while the release gets requests, though not before heldUntil.
 	open      bool
 	heldUntil time.Time
-	stats     ReleaseStats
+	// tells is set when clients that can be told to go are.
+	tells bool
+	stats ReleaseStats
 	// flights are the requests in flight.
 	flights flightList
 	// drains are those that wait for something new here.
@@ -58,12 +63,21 @@ func (a *account) move(f *flight, to *pool) {
 	from.give()
 	to.take()
 	f.pool = to
+	// It is out of the way of those that wait for its upstream alone.
+	f.drains = slices.DeleteFunc(f.drains, func(d *drainPart) bool {
+		if d.empties(f) {
+			return false
+		}
+		d.by.add(f, answered)
+		return true
+	})
 	a.settleIf(from)
 }
 
 // leave counts a request out that goes on to another release.
 func (a *account) leave(f *flight) {
 	a.stats.Rerouted++
+	a.drained(f, answered)
 	a.out(f)
 }
 
@@ -71,22 +85,38 @@ func (a *account) leave(f *flight) {
 // answer.
 func (a *account) end(f *flight, o outcome, status int, latency time.Duration) {
 	a.count(o, status, latency)
-	if o == cut {
-		for _, d := range f.drains {
-			if d.account == a {
-				d.result.Cut++
-			}
-		}
-	}
+	a.drained(f, o)
 	if f.upgraded {
 		a.stats.Upgraded--
 	}
 	a.out(f)
 }
 
+// drained counts how a request has ended here, if a drain had begun or it was cut.
+func (a *account) drained(f *flight, o outcome) {
+	if len(f.drains) == 0 && o != cut && !f.told {
+		return
+	}
+	a.stats.Drained.add(f, o)
+	// Whoever has come since the end began is noted nowhere.
+	departs := len(f.drains) == 0
+	for _, d := range f.drains {
+		d.by.add(f, o)
+		departs = departs || d.account == nil
+	}
+	if departs {
+		a.stats.Departed.add(f, o)
+	}
+	clear(f.drains)
+	f.drains = f.drains[:0]
+}
+
 // upgrade notes that a request in flight is an upgraded connection from now on.
 func (a *account) upgrade(f *flight) {
-	f.upgraded = true
+	f.upgraded, f.shape = true, asTunnel
+	if f.goAway != nil {
+		f.shape = asWebSocket
+	}
 	a.stats.Upgraded++
 }
 
@@ -95,6 +125,10 @@ func (a *account) upgrade(f *flight) {
 func (a *account) refuse(o outcome) {
 	a.stats.Accepted++
 	a.count(o, 0, 0)
+	if o == cut {
+		a.stats.Drained.Answers.Cut++
+		a.stats.Departed.Answers.Cut++
+	}
 }
 
 // follow says whether the release gets requests by the table in force, which it does

@@ -285,6 +285,9 @@ func (x *exchange) beginAnswer() {
 	switch a.head.Body {
 	case h1.NoBody:
 		a.done = true
+	case h1.InChunks, h1.UntilClose:
+		kind, _ := a.head.Get(h1.ContentType)
+		x.flight.shape = shapeOf(h1.String(kind))
 	case h1.Sized:
 		a.left = a.head.Length
 		if a.left >= spliceMin && x.copied == nil {

@@ -116,7 +116,7 @@ func TestNoRequestGoesToClosedRelease(t *testing.T) {
 		done.Store(i)
 		old := fmt.Sprintf("r%d", (i+1)%2+1)
 		ctx, cancel := context.WithTimeout(context.Background(), patience)
-		result, err := p.Drain(ctx, "web", old, patience)
+		result, err := p.Drain(ctx, "web", old, DrainTimes{All: patience})
 		cancel()
 		if err != nil || result.Cut != 0 {
 			t.Errorf("drain %s: %+v, %v", old, result, err)
@@ -250,7 +250,7 @@ func TestLongAnswerStraddlesShift(t *testing.T) {
 	}
 	drained := make(chan DrainResult, 1)
 	go func() {
-		result, err := p.control.Drain(context.Background(), "web", "r1", patience)
+		result, err := p.control.Drain(context.Background(), "web", "r1", DrainTimes{All: patience})
 		if err != nil {
 			t.Error(err)
 		}
@@ -299,7 +299,7 @@ func TestDrainCuts(t *testing.T) {
 	all = append(all, r)
 	eventually(t, "all are in flight", func() bool { return statsOf(p.stats(), "web", "r1").InFlight == 4 })
 	p.apply(2, web(rel("r1", 0, up)))
-	result, err := p.Drain(context.Background(), "web", "r1", 50*time.Millisecond)
+	result, err := p.Drain(context.Background(), "web", "r1", DrainTimes{All: 50 * time.Millisecond})
 	if err != nil || result.InFlight != 4 || result.Cut != 4 || result.Finished != 0 || result.Waited < 50*time.Millisecond {
 		t.Errorf("%+v, %v", result, err)
 	}
@@ -327,14 +327,14 @@ func TestDrainEndsWithContext(t *testing.T) {
 	_, r := p.raw("GET / HTTP/1.1\r\nHost: a\r\n\r\n")
 	eventually(t, "it is in flight", func() bool { return statsOf(p.stats(), "web", "r1").InFlight == 1 })
 
-	if got, err := p.control.Drain(context.Background(), "web", "r1", patience); err != nil || got.InFlight != 0 {
+	if got, err := p.control.Drain(context.Background(), "web", "r1", DrainTimes{All: patience}); err != nil || got.InFlight != 0 {
 		t.Errorf("drain of a release with a weight, of which no upstream was removed: %+v, %v", got, err)
 	}
 	p.apply(2, web(rel("r1", 0, up)))
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan error, 2)
 	go func() {
-		_, err := p.control.Drain(ctx, "web", "r1", patience)
+		_, err := p.control.Drain(ctx, "web", "r1", DrainTimes{All: patience})
 		ended <- err
 	}()
 	cancel()
@@ -343,7 +343,7 @@ func TestDrainEndsWithContext(t *testing.T) {
 	}
 	// When the release gets requests again, the drain is over, too.
 	go func() {
-		_, err := p.Drain(context.Background(), "web", "r1", patience)
+		_, err := p.Drain(context.Background(), "web", "r1", DrainTimes{All: patience})
 		ended <- err
 	}()
 	eventually(t, "the drain waits", func() bool {
@@ -371,7 +371,7 @@ func TestDrainInBubble(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		if r, err := p.Drain(t.Context(), "web", "r1", time.Hour); err != nil || r != (DrainResult{}) {
+		if r, err := p.Drain(t.Context(), "web", "r1", DrainTimes{All: time.Hour}); err != nil || r != (DrainResult{}) {
 			t.Errorf("a release that never was: %+v, %v", r, err)
 		}
 		apply(1, 100)
@@ -388,8 +388,8 @@ func TestDrainInBubble(t *testing.T) {
 			time.Sleep(10 * time.Second)
 			flights[0].land()
 		}()
-		r, err := p.Drain(t.Context(), "web", "r1", 30*time.Second)
-		want := DrainResult{InFlight: 3, Finished: 1, Cut: 2, Waited: 30 * time.Second}
+		r, err := p.Drain(t.Context(), "web", "r1", DrainTimes{All: 30 * time.Second})
+		want := DrainResult{InFlight: 3, Waited: 30 * time.Second, By: Endings{Answers: Ending{Finished: 1, Cut: 2}}}.summed()
 		if err != nil || r != want {
 			t.Errorf("%+v, %v, want %+v", r, err, want)
 		}
@@ -503,8 +503,8 @@ func TestWebSocket(t *testing.T) {
 	if got := statsOf(p.stats(), "web", "r1"); got.Upgraded != 1 || got.InFlight != 1 {
 		t.Errorf("counted %+v", got)
 	}
-	result, err := p.Drain(ctx, "web", "r1", 20*time.Millisecond)
-	if err != nil || result.Upgraded != 1 || result.Cut != 1 {
+	result, err := p.Drain(ctx, "web", "r1", DrainTimes{All: 20 * time.Millisecond})
+	if err != nil || result.By.WebSockets != (Ending{Cut: 1}) || result.Cut != 1 {
 		t.Errorf("%+v, %v", result, err)
 	}
 	if err := echo(staying, 1); err == nil {

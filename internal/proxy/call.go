@@ -307,6 +307,7 @@ func (x *call) pass(resp *http.Response) {
 	announced := len(resp.Trailer)
 	x.w.WriteHeader(resp.StatusCode)
 	if resp.ContentLength < 0 {
+		x.loop.do(func() { x.flight.shape = shapeOf(resp.Header.Get("Content-Type")) })
 		// It may be long until the first of the body comes.
 		_ = x.w.control.Flush()
 	}

@@ -39,9 +39,9 @@ func (c *Client) Apply(ctx context.Context, t Table) error {
 }
 
 // Drain is [Proxy.Drain].
-func (c *Client) Drain(ctx context.Context, service, release string, timeout time.Duration) (DrainResult, error) {
+func (c *Client) Drain(ctx context.Context, service, release string, times DrainTimes) (DrainResult, error) {
 	var result DrainResult
-	err := c.call(ctx, drainPath, drainRequest{service, release, timeout}, &result)
+	err := c.call(ctx, drainPath, drainRequest{service, release, times}, &result)
 	return result, err
 }
 
@@ -78,9 +78,9 @@ func (c *Client) applyOwn(ctx context.Context, t Table) error {
 	return c.call(ctx, ownPath+applyPath, t, nil)
 }
 
-func (c *Client) drainOwn(ctx context.Context, service, release string, timeout time.Duration) (DrainResult, error) {
+func (c *Client) drainOwn(ctx context.Context, service, release string, times DrainTimes) (DrainResult, error) {
 	var result DrainResult
-	err := c.call(ctx, ownPath+drainPath, drainRequest{service, release, timeout}, &result)
+	err := c.call(ctx, ownPath+drainPath, drainRequest{service, release, times}, &result)
 	return result, err
 }
 

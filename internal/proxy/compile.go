@@ -45,8 +45,10 @@ type release struct {
 	// gets is set when it gets requests, by its weight, by rules or as the
 	// fallback, and held when they are held.
 	gets, held bool
-	account    *account
-	pools      []*pool
+	// tells is TellWebSockets.
+	tells   bool
+	account *account
+	pools   []*pool
 	// line has the requests that wait for room.
 	line  *line
 	check *health.Check
@@ -143,7 +145,7 @@ func (r Release) compile(reg *registry, service string) *release {
 		check := *r.Health
 		rel.check = &check
 	}
-	rel.slow.over = r.SlowStart
+	rel.slow.over, rel.tells = r.SlowStart, r.TellWebSockets
 	rel.handsBack = r.ReplayUploads
 	for _, u := range r.Upstreams {
 		p := reg.pool(rel.account, u, r)

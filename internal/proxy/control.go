@@ -37,9 +37,9 @@ type takeOverRequest struct {
 }
 
 type drainRequest struct {
-	Service string        `json:"service"`
-	Release string        `json:"release"`
-	Timeout time.Duration `json:"timeout"`
+	Service string     `json:"service"`
+	Release string     `json:"release"`
+	Times   DrainTimes `json:"times"`
 }
 
 type shutdownRequest struct {
@@ -61,7 +61,7 @@ func (p *Proxy) startControl(l net.Listener, clients []net.Listener, helpers *sy
 		return struct{}{}, p.Apply(ctx, t)
 	}))
 	mux.Handle("POST "+drainPath, command(func(ctx context.Context, d drainRequest) (DrainResult, error) {
-		return p.Drain(ctx, d.Service, d.Release, d.Timeout)
+		return p.Drain(ctx, d.Service, d.Release, d.Times)
 	}))
 	mux.Handle("POST "+statsPath, command(func(ctx context.Context, _ struct{}) (Stats, error) {
 		return p.Stats(ctx)
@@ -76,7 +76,7 @@ func (p *Proxy) startControl(l net.Listener, clients []net.Listener, helpers *sy
 		return struct{}{}, p.applyOwn(ctx, t)
 	}))
 	mux.Handle("POST "+ownPath+drainPath, command(func(ctx context.Context, d drainRequest) (DrainResult, error) {
-		return p.drainOwn(ctx, d.Service, d.Release, d.Timeout)
+		return p.drainOwn(ctx, d.Service, d.Release, d.Times)
 	}))
 	mux.Handle("POST "+ownPath+statsPath, command(func(ctx context.Context, _ struct{}) (Stats, error) {
 		return p.ownStats(ctx)

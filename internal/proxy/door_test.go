@@ -334,7 +334,7 @@ func TestDrainOfStreams(t *testing.T) {
 	}
 	result := make(chan drained, 1)
 	go func() {
-		d, err := p.Drain(context.Background(), "web", "r1", 500*time.Millisecond)
+		d, err := p.Drain(context.Background(), "web", "r1", DrainTimes{All: 500 * time.Millisecond})
 		result <- drained{d, err}
 	}()
 	if got := ends.say("still here"); got != "still here" {

@@ -17,7 +17,7 @@ type draining struct {
 func (b *bubble) drain(release string, timeout time.Duration) *draining {
 	d := &draining{}
 	go func() {
-		d.result, d.err = b.Drain(b.t.Context(), "web", release, timeout)
+		d.result, d.err = b.Drain(b.t.Context(), "web", release, DrainTimes{All: timeout})
 		d.done = true
 	}()
 	synctest.Wait()
@@ -27,6 +27,9 @@ func (b *bubble) drain(release string, timeout time.Duration) *draining {
 func (b *bubble) wantDrained(d *draining, want DrainResult) {
 	b.t.Helper()
 	synctest.Wait()
+	if want.By == (Endings{}) {
+		want.By.Answers = Ending{want.Finished, want.Told, want.Cut}
+	}
 	if !d.done || d.err != nil || d.result != want {
 		b.t.Errorf("drained: %t, %+v, %v, want %+v", d.done, d.result, d.err, want)
 	}

@@ -39,6 +39,10 @@ type flight struct {
 	prev, next *flight
 	// drains are those that began while the request was in flight where they wait.
 	drains []*drainPart
+	// shape is what the request is for a drain. leaving is set when its end has been
+	// brought about, told when that was by telling the client.
+	shape         shape
+	leaving, told bool
 	// upgraded is for the account. goAway tells the client of an upgraded connection to
 	// go, where the protocol has a way; nil is not at all.
 	upgraded bool

@@ -431,11 +431,11 @@ func TestHandbackOfAnotherKind(t *testing.T) {
 		table := web(handing("r1", 0, s.target("r1")), handing("r2", 100, s.target("r2")))
 		s.apply(2, table)
 		// The drain doesn't cut it, nor wait for it any longer.
-		result, err := s.Drain(t.Context(), "web", "r1", time.Millisecond)
+		result, err := s.Drain(t.Context(), "web", "r1", DrainTimes{All: time.Millisecond})
 		if result.Waited = 0; err != nil || result != (DrainResult{InFlight: 1, Left: 1}) {
 			t.Fatalf("drained %+v, %v", result, err)
 		}
-		if again, err := s.Drain(t.Context(), "web", "r1", time.Hour); err != nil || again.InFlight != 0 {
+		if again, err := s.Drain(t.Context(), "web", "r1", DrainTimes{All: time.Hour}); err != nil || again.InFlight != 0 {
 			t.Fatalf("drained again %+v, %v", again, err)
 		}
 		// The release leaves the table before it is stopped.

@@ -194,9 +194,10 @@ func (p *Proxy) giveAway(again bool, version uint64) (handoverCounts, error) {
 }
 
 // awaitEmpty returns when nothing is in flight any more, or when it is time to break off
-// what is, after the grace that is left.
+// what is, after the grace that is left. What lives long ends as in a drain.
 func (p *Proxy) awaitEmpty(ctx context.Context, grace time.Duration) (left time.Duration, err error) {
 	p.cfg.Logger.Info("another proxy has taken over", "grace", grace)
+	defer p.depart(grace)()
 	end := time.NewTimer(grace)
 	defer end.Stop()
 	// Proxies that this one has taken over from still pass connections on to it, until the

@@ -294,8 +294,8 @@ func TestTakeOverLeavesUpgraded(t *testing.T) {
 		t.Errorf("counted %+v", s)
 	}
 	next.apply(2, web(rel("r1", 0, at("127.0.0.1:1")), rel("r2", 100, echo(t))))
-	result, err := next.Drain(ctx, "web", "r1", 10*time.Millisecond)
-	if err != nil || result.InFlight != 1 || result.Upgraded != 1 || result.Cut != 1 || result.Finished != 0 {
+	result, err := next.Drain(ctx, "web", "r1", DrainTimes{All: 10 * time.Millisecond})
+	if err != nil || result.InFlight != 1 || result.By.WebSockets != (Ending{Cut: 1}) {
 		t.Errorf("drained %+v, %v", result, err)
 	}
 	if _, _, err := ws.Read(ctx); err == nil {

@@ -196,6 +196,9 @@ func addsUp(t *testing.T, s Stats) {
 			if rel.InFlight < 0 || rel.Upgraded < 0 || sum != rel.Accepted {
 				t.Errorf("service %s, release %q: the outcomes sum to %d, accepted are %d: %+v", svc.Name, rel.ID, sum, rel.Accepted, rel)
 			}
+			if n := rel.Drained.Sum().Cut; n != rel.Failed.Cut {
+				t.Errorf("service %s, release %q: %d were cut at the end of drains, %d in all", svc.Name, rel.ID, n, rel.Failed.Cut)
+			}
 			if latencies := rel.Accepted - uint64(rel.InFlight) - rel.Failed.Sum() - rel.ClientGone - rel.Rerouted - rel.Shed - rel.Answered[1]; rel.Latency.Count() != latencies {
 				t.Errorf("service %s, release %q: %d latencies of %d answers", svc.Name, rel.ID, rel.Latency.Count(), latencies)
 			}

@@ -416,7 +416,7 @@ func TestHoldOfRequestsInFlight(t *testing.T) {
 		}
 		b.wantHeld(HeldStats{Now: 1, Total: 1})
 		// The drain of stable needn't wait for it.
-		if got, err := b.Drain(b.t.Context(), "web", "r1", time.Hour); err != nil || got != (DrainResult{}) {
+		if got, err := b.Drain(b.t.Context(), "web", "r1", DrainTimes{All: time.Hour}); err != nil || got != (DrainResult{}) {
 			t.Errorf("drained %+v, %v", got, err)
 		}
 		b.pass(time.Second)

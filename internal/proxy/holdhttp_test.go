@@ -133,8 +133,8 @@ func TestHeldUpgrade(t *testing.T) {
 	}
 	// A new hold lets the connection be, and a drain of its release sees it.
 	p.apply(3, holding(canary(100, stable, candidate)))
-	result, err := p.Drain(ctx, "web", "r2", 20*time.Millisecond)
-	if err != nil || result.Upgraded != 1 || result.Cut != 1 {
+	result, err := p.Drain(ctx, "web", "r2", DrainTimes{All: 20 * time.Millisecond})
+	if err != nil || result.By.WebSockets != (Ending{Cut: 1}) {
 		t.Errorf("drained %+v, %v", result, err)
 	}
 }

@@ -80,7 +80,7 @@ func TestCountsAddUpUnderLoad(t *testing.T) {
 		p.apply(v, s)
 		switch {
 		case s.Hold != nil:
-			if _, err := p.Drain(context.Background(), "web", "r1", patience); err != nil {
+			if _, err := p.Drain(context.Background(), "web", "r1", DrainTimes{All: patience}); err != nil {
 				t.Error(err)
 			}
 			eventually(t, "some wait", func() bool { return p.held().Now >= 2 || t.Failed() })
@@ -88,7 +88,7 @@ func TestCountsAddUpUnderLoad(t *testing.T) {
 			target := ok.Load() + 20
 			eventually(t, "requests go on", func() bool { return ok.Load() >= target || t.Failed() })
 			// Nothing to wait for but what was removed, or has no weight any more.
-			if _, err := p.Drain(context.Background(), "web", "r1", patience); err != nil {
+			if _, err := p.Drain(context.Background(), "web", "r1", DrainTimes{All: patience}); err != nil {
 				t.Error(err)
 			}
 		}

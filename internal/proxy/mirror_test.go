@@ -310,7 +310,7 @@ func TestMirrorAndDrain(t *testing.T) {
 	t.Cleanup(func() { close(hang) })
 	p := start(t, Config{}, mirroring(Mirror{Share: 100, MaxInFlight: 1}, saying(t, "r1"), candidate))
 	p.do("GET", "/", "")
-	if got, err := p.Drain(context.Background(), "web", "r2", patience); err != nil || got.InFlight != 0 {
+	if got, err := p.Drain(context.Background(), "web", "r2", DrainTimes{All: patience}); err != nil || got.InFlight != 0 {
 		t.Errorf("%+v, %v", got, err)
 	}
 }

@@ -230,15 +230,17 @@ func (p *Proxy) enforce(t Table) error {
 	return nil
 }
 
-// Drain waits until nothing is in flight where a release gets no new requests, and
-// cuts what is left after the timeout: clients see a broken transfer or a closed
-// WebSocket, and it counts as Failed.Cut. Of a release that gets requests these are
+// Drain waits until nothing is in flight where a release gets no new requests. What has
+// no end of its own ends one after the other in the second half of its time: the clients of
+// WebSockets are told to go, if the release says so, and what can't be told is cut. What is
+// left at the end of its time is cut: clients see a broken transfer or a closed connection,
+// and it counts as Failed.Cut. Of a release that gets requests what is drained are
 // the upstreams that are not in the table any more; of one that does not, or of
-// which new requests are held, it is all of it; in a hold the clients of WebSockets
-// are told to go as well. One that was never there is drained
+// which new requests are held, it is all of it; in a hold clients are told to go at once,
+// and nothing is cut before the end. One that was never there is drained
 // at once. When ctx ends first, Drain returns its error and cuts nothing; so it does
 // when what it drains gets requests again. It is about the predecessors, too.
-func (p *Proxy) Drain(ctx context.Context, service, release string, timeout time.Duration) (DrainResult, error) {
+func (p *Proxy) Drain(ctx context.Context, service, release string, times DrainTimes) (DrainResult, error) {
 	if p.leaving.Load() {
 		return DrainResult{}, fmt.Errorf("drain %s %s: %w", service, release, errReplaced)
 	}
@@ -254,13 +256,13 @@ func (p *Proxy) Drain(ctx context.Context, service, release string, timeout time
 	}
 	others := make(chan error, 1)
 	go func() {
-		others <- p.withPredecessors(ctx, func(pr *predecessor) error { return add(pr.client.drainOwn(ctx, service, release, timeout)) })
+		others <- p.withPredecessors(ctx, func(pr *predecessor) error { return add(pr.client.drainOwn(ctx, service, release, times)) })
 	}()
-	err := errors.Join(add(p.drainOwn(ctx, service, release, timeout)), <-others)
+	err := errors.Join(add(p.drainOwn(ctx, service, release, times)), <-others)
 	return sum, err
 }
 
-func (p *Proxy) drainOwn(ctx context.Context, service, release string, timeout time.Duration) (DrainResult, error) {
+func (p *Proxy) drainOwn(ctx context.Context, service, release string, times DrainTimes) (DrainResult, error) {
 	d := &drain{service: service, release: release, news: make(chan struct{}, 1)}
 	p.mu.Lock()
 	for _, l := range p.loops {
@@ -276,7 +278,7 @@ func (p *Proxy) drainOwn(ctx context.Context, service, release string, timeout t
 	if len(d.parts) == 0 {
 		return DrainResult{}, nil
 	}
-	return d.run(ctx, timeout)
+	return d.run(ctx, times)
 }
 
 // Stats returns what was counted until now, by predecessors, too.

@@ -105,7 +105,7 @@ func TestQueue(t *testing.T) {
 			t.Errorf("they are at %q and %q, want one at r2", second.at, third.at)
 		}
 		first.land()
-		if d, err := b.Drain(t.Context(), "web", "r1", time.Second); err != nil || d.Cut != 0 {
+		if d, err := b.Drain(t.Context(), "web", "r1", DrainTimes{All: time.Second}); err != nil || d.Cut != 0 {
 			t.Errorf("%+v, %v", d, err)
 		}
 		// A hold takes them over.

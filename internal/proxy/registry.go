@@ -127,6 +127,7 @@ func (r *registry) follow(c *compiled) {
 			a.follow(false, time.Time{})
 			continue
 		}
+		a.tells = rel.tells
 		a.follow(rel.gets, s.hold.until())
 	}
 	present := make(map[*pool]bool, len(r.pools))

@@ -202,9 +202,10 @@ func (p *Proxy) awaitEnd(ctx context.Context) (grace time.Duration, err error) {
 }
 
 // clientsOut waits until every client's connection is closed: those in use after
-// their answer, the others when they have been idle for long. What is left after
-// the grace is cut.
+// their answer, the others when they have been idle for long. What lives long ends as in a
+// drain, and what is left after the grace is cut.
 func (p *Proxy) clientsOut(grace time.Duration) {
+	defer p.depart(grace)()
 	end := time.NewTimer(grace)
 	defer end.Stop()
 	tick := time.NewTicker(sweepInterval)

@@ -158,7 +158,7 @@ func TestControl(t *testing.T) {
 	if stats.Table != 7 || stats.Epoch != info.Epoch || got.Answered[2] != 1 || got.Latency.Max() == 0 || len(got.Upstreams) != 1 || !got.Upstreams[0].Healthy {
 		t.Errorf("%+v", stats)
 	}
-	if r, err := p.control.Drain(ctx, "web", "r9", time.Second); err != nil || r != (DrainResult{}) {
+	if r, err := p.control.Drain(ctx, "web", "r9", DrainTimes{All: time.Second}); err != nil || r != (DrainResult{}) {
 		t.Errorf("%+v, %v", r, err)
 	}
 }

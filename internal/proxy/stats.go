@@ -153,6 +153,17 @@ type ReleaseStats struct {
 	// which is no outcome either. The attempt that follows is one of those Retried.
 	Replayed uint64 `json:"replayed,omitempty"`
 
+	// Drained counts the endings of requests that were in flight when a drain of the release
+	// began, or the end of their proxy, whether it was replaced or shut down. All that
+	// is Failed.Cut is cut here:
+	//
+	//	Failed.Cut = Drained.Sum().Cut
+	//
+	// holds in every snapshot. Those that were told and went are Answered[1] or ClientGone.
+	Drained Endings `json:"drained,omitzero"`
+	// Departed counts those of Drained whose proxy ended.
+	Departed Endings `json:"departed,omitzero"`
+
 	// Latency is from the request's head to the end of the answer, for Answered
 	// without 101.
 	Latency Histogram `json:"latency"`
@@ -174,7 +185,8 @@ type Failures struct {
 	// Truncated: the answer broke off in the middle; the client's connection
 	// was broken, too, so that it can tell.
 	Truncated uint64 `json:"truncated"`
-	// Cut: still in flight at the drain deadline.
+	// Cut: still in flight at the drain's deadline, or shortly before when it had no
+	// end of its own.
 	Cut uint64 `json:"cut"`
 	// Held: kept waiting for too long, or more than a hold may keep; answered 503
 	// with Retry-After. It is counted for the empty release.
@@ -227,6 +239,8 @@ func (r ReleaseStats) Minus(earlier ReleaseStats) ReleaseStats {
 	r.Retried -= earlier.Retried
 	r.RetryRefused -= earlier.RetryRefused
 	r.Replayed -= earlier.Replayed
+	r.Drained = r.Drained.Minus(earlier.Drained)
+	r.Departed = r.Departed.Minus(earlier.Departed)
 	r.Latency = r.Latency.Minus(earlier.Latency)
 	return r
 }

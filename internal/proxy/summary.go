@@ -83,6 +83,8 @@ func (r ReleaseStats) plus(o ReleaseStats) ReleaseStats {
 	r.Retried += o.Retried
 	r.RetryRefused += o.RetryRefused
 	r.Replayed += o.Replayed
+	r.Drained = r.Drained.Plus(o.Drained)
+	r.Departed = r.Departed.Plus(o.Departed)
 	r.Latency = r.Latency.Plus(o.Latency)
 	return r
 }

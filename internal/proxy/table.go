@@ -128,6 +128,10 @@ type Release struct {
 	// has not read whole, to be replayed to another one (status 379). The deadline of a
 	// drain doesn't cut those.
 	ReplayUploads bool `json:"replay_uploads,omitempty"`
+	// TellWebSockets has the clients of WebSockets be told to go before they are cut, when
+	// the release drains or this proxy ends: a close frame with the status 1001
+	// (RFC 6455 section 7.4.1) between two frames.
+	TellWebSockets bool `json:"tell_websockets,omitempty"`
 	// Health is asked of every upstream, whatever the weight; nil, or a
 	// command, which only a driver can run, leaves the proxy to what requests
 	// tell it.
@@ -144,15 +148,16 @@ type Upstream struct {
 // DrainResult says how the requests ended that a release still had when its
 // drain began.
 type DrainResult struct {
-	// InFlight is how many there were, Upgraded how many of them were upgraded
-	// connections (WebSocket and the like).
-	InFlight int `json:"in_flight"`
-	Upgraded int `json:"upgraded"`
-	// Finished ended by themselves, Cut were cut at the deadline. Left were not: they are
-	// uploads that their instances hand back when they are stopped.
-	Finished int `json:"finished"`
-	Cut      int `json:"cut"`
-	Left     int `json:"left,omitempty"`
+	// InFlight is how many there were. At the end it is the sum of Finished, Told and
+	// Cut, which are those of By, and of Left: uploads that their instances hand back when
+	// they are stopped.
+	InFlight uint64 `json:"in_flight"`
+	Finished uint64 `json:"finished"`
+	Told     uint64 `json:"told"`
+	Cut      uint64 `json:"cut"`
+	Left     uint64 `json:"left,omitempty"`
+	// By tells apart what they were.
+	By Endings `json:"by"`
 	// Waited is the time until the last one ended.
 	Waited time.Duration `json:"waited"`
 }

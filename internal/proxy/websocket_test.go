@@ -61,7 +61,9 @@ func TestHeldDrainTellsWebSockets(t *testing.T) {
 			t.Errorf("the upstream is told %v", err)
 		}
 	})
-	p := start(t, Config{}, web(rel("r1", 100, up)))
+	r1 := rel("r1", 100, up)
+	r1.TellWebSockets = true
+	p := start(t, Config{}, web(r1))
 	p.http.Timeout = 0
 	c, _, err := websocket.Dial(t.Context(), p.url, &websocket.DialOptions{HTTPClient: p.http})
 	if err != nil {
@@ -73,11 +75,11 @@ func TestHeldDrainTellsWebSockets(t *testing.T) {
 		_, _, err := c.Read(context.Background())
 		told <- err
 	}()
-	held := web(rel("r1", 100, up))
+	held := web(r1)
 	held.Hold = &Hold{Until: time.Now().Add(patience), Time: patience, Requests: 1, Bytes: 1 << 20}
 	p.apply(2, held)
-	result, err := p.Drain(t.Context(), "web", "r1", patience)
-	if err != nil || result.Upgraded != 1 || result.Finished != 1 || result.Cut != 0 {
+	result, err := p.Drain(t.Context(), "web", "r1", DrainTimes{All: patience})
+	if err != nil || result.By != (Endings{WebSockets: Ending{Told: 1}}) {
 		t.Errorf("%+v, %v", result, err)
 	}
 	if err := await(t, "the client is told", told); websocket.CloseStatus(err) != websocket.StatusGoingAway {

@@ -63,6 +63,14 @@ func TestImpossibleValues(t *testing.T) {
 		{"failures", minimal + "ejection: {failures: 1001} #!\n", "ejection.failures", "from 0 to 1000", ""},
 		{"time of an ejection", minimal + "ejection:\n  time: 0s #!\n", "ejection.time", "more than 0s", ""},
 		{"what is kept", minimal + "ejection:\n  keep: 101% #!\n", "ejection.keep", "from 0% to 100%", ""},
+		{"drain of a path", minimal + "route:\n  drain:\n    - path: events #!\n      time: 1m\n", "route.drain[0].path", "must start with /", ""},
+		{"drain without a path", minimal + "route:\n  drain:\n    - {time: 1m} #!\n", "route.drain[0].path", "is missing", ""},
+		{"drain without a time", minimal + "route:\n  drain:\n    - {path: /a} #!\n", "route.drain[0].time", "more than 0s", ""},
+		{"drain of a path twice", minimal + "route:\n  drain:\n    - {path: /a, time: 1m}\n    - {path: /a/, time: 2m} #!\n", "route.drain[1].path", "given twice", "remove one of them"},
+		{"drain of a path elsewhere", minimal + "route:\n  paths: [/api, /b]\n  drain:\n    - {path: /api/x, time: 1m}\n    - {path: /apix, time: 2m} #!\n", "route.drain[1].path", "leads to no request", "route.paths"},
+		{"time of a path's drain", minimal + "route:\n  drain:\n    - path: /a\n      time: -1s #!\n", "route.drain[0].time", "must not be negative", ""},
+		{"a worker's drain of a path", minimal + "listen: none\nroute:\n  drain: [{path: /a, time: 1s}] #!\n", "route.drain", "listens on nothing", "remove it"},
+		{"word for yes", minimal + "tell_websockets: always #!\n", "tell_websockets", "", ""},
 		{"the first problem", minimal + "keep: -1 #!\nroute:\n  hosts: [a b]\ndir: /\n", "keep", "from 0", ""},
 	})
 }

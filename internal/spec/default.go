@@ -25,10 +25,13 @@ func Default() *Spec {
 			Unhealthy:     3,
 			StartDeadline: Duration(time.Minute),
 		},
-		Strategy:   Strategy{BlueGreen: defaultBlueGreen()},
-		Guard:      Guard{MaxErrors: 5, MinRequests: 20},
-		Drain:      Duration(30 * time.Second),
-		Warm:       Duration(10 * time.Minute),
+		Strategy: Strategy{BlueGreen: defaultBlueGreen()},
+		Guard:    Guard{MaxErrors: 5, MinRequests: 20},
+		Drain:    Duration(30 * time.Second),
+		Warm:     Duration(10 * time.Minute),
+
+		TellWebSockets: true,
+
 		StopSignal: "TERM",
 		StopGrace:  Duration(10 * time.Second),
 		Keep:       5,

@@ -18,7 +18,8 @@ func TestDefaults(t *testing.T) {
 		Guard:      Guard{MaxErrors: 5, MinRequests: 20},
 		StopSignal: "TERM",
 		Drain:      Duration(30 * time.Second), Warm: Duration(10 * time.Minute), StopGrace: Duration(10 * time.Second),
-		Keep: 5, Logs: Logs{MaxSize: 10 * 1024 * 1024},
+		TellWebSockets: true,
+		Keep:           5, Logs: Logs{MaxSize: 10 * 1024 * 1024},
 	}
 	if got := mustParse(t, minimal); !reflect.DeepEqual(got, want) {
 		t.Errorf("got %+v, want %+v", got, want)

@@ -14,9 +14,15 @@ func (s *Spec) normalize() {
 			s.Route.Paths[i] = trimmed
 		}
 	}
+	for i, d := range s.Route.Drain {
+		if trimmed := strings.TrimRight(d.Path, "/"); trimmed != "" {
+			s.Route.Drain[i].Path = trimmed
+		}
+	}
 	s.StopSignal = strings.TrimPrefix(strings.ToUpper(s.StopSignal), "SIG")
 	s.Command, s.Health.Command = orNil(s.Command), orNil(s.Health.Command)
 	s.Route.Hosts, s.Route.Paths = orNil(s.Route.Hosts), orNil(s.Route.Paths)
+	s.Route.Drain = orNil(s.Route.Drain)
 	s.Smoke, s.Freeze = normalizeChecks(s.Smoke), orNil(s.Freeze)
 	s.Env = orNilMap(s.Env)
 	s.Strategy.normalize()

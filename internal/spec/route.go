@@ -5,6 +5,7 @@ import (
 	"net"
 	"path"
 	"regexp"
+	"slices"
 	"strings"
 	"unicode"
 )
@@ -37,11 +38,52 @@ func (c *checker) route(r Route, listen Listen) {
 	if r.Sticky != nil {
 		c.sticky(*r.Sticky)
 	}
+	c.pathDrains(r)
+}
+
+func (c *checker) pathDrains(r Route) {
+	seen := map[string]bool{}
+	for i, d := range r.Drain {
+		field := fmt.Sprintf("route.drain[%d]", i)
+		if d.Path == "" {
+			c.missing(field+".path", "name a path, as in /events")
+		} else {
+			c.addError(field+".path", checkPathPrefix(d.Path))
+			c.routed(field+".path", d.Path, r.Paths)
+		}
+		if seen[d.Path] {
+			c.add(field+".path", "remove one of them", "is given twice: %q", d.Path)
+		}
+		seen[d.Path] = true
+		c.positive(field+".time", d.Time)
+	}
+}
+
+// routed checks that requests to a path come to the service at all.
+func (c *checker) routed(field, path string, paths []string) {
+	if len(paths) > 0 && !slices.ContainsFunc(paths, func(p string) bool { return below(p, path) || below(path, p) }) {
+		c.add(field, "name a path below one of route.paths", "leads to no request of the service: %q", path)
+	}
+}
+
+// below reports whether a path is a prefix, or comes below it.
+func below(prefix, path string) bool {
+	rest, ok := strings.CutPrefix(path, strings.TrimSuffix(prefix, "/"))
+	return ok && (rest == "" || rest[0] == '/')
+}
+
+// LongestDrain is how long a release may take to drain.
+func (s *Spec) LongestDrain() Duration {
+	longest := s.Drain
+	for _, d := range s.Route.Drain {
+		longest = max(longest, d.Time)
+	}
+	return longest
 }
 
 // noRoute checks that requests aren't led to a service that takes none.
 func (c *checker) noRoute(r Route) {
-	for _, o := range []option{{"hosts", r.Hosts != nil}, {"paths", r.Paths != nil}, {"sticky", r.Sticky != nil}} {
+	for _, o := range []option{{"hosts", r.Hosts != nil}, {"paths", r.Paths != nil}, {"sticky", r.Sticky != nil}, {"drain", r.Drain != nil}} {
 		if o.given {
 			c.add("route."+o.name, "remove it, or add listen: port for a service that takes requests", "leads requests to a service that listens on nothing")
 		}

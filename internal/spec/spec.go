@@ -84,8 +84,13 @@ type Spec struct {
 	Freeze []Window `yaml:"freeze,omitempty" json:"freeze,omitempty"`
 
 	// Drain is how long requests in flight may take to finish on a release
-	// that gets no more of them; what is left then is cut.
+	// that gets no more of them; what is left then is cut. What has no end of its own
+	// (WebSockets, event streams, streams of gRPC) ends one after the other in the second
+	// half of it.
 	Drain Duration `yaml:"drain" json:"drain"`
+	// TellWebSockets is true if the clients of WebSockets are told to go before they are
+	// cut, by a close frame with the status 1001 from the proxy.
+	TellWebSockets bool `yaml:"tell_websockets" json:"tell_websockets"`
 	// Warm is how long the old release keeps running after a deployment, for
 	// a rollback in no time; 0s with the strategies exclusive and worker.
 	Warm Duration `yaml:"warm" json:"warm"`
@@ -146,6 +151,17 @@ type Route struct {
 	// Sticky keeps a client with one release while the weights of two divide the
 	// traffic.
 	Sticky *Sticky `yaml:"sticky,omitempty" json:"sticky,omitempty"`
+	// Drain gives the requests to some paths another time to finish than drain does.
+	Drain []PathDrain `yaml:"drain,omitempty" json:"drain,omitempty"`
+}
+
+// PathDrain is how long the requests to some paths may take to finish on a release that
+// gets no more of them.
+type PathDrain struct {
+	// Path is a prefix of whole segments; of several that fit the longest counts.
+	Path string `yaml:"path" json:"path" jsonschema:"required,pattern=^/"`
+	// Time is how long they may take; what is left then is cut.
+	Time Duration `yaml:"time" json:"time" jsonschema:"required"`
 }
 
 // Sticky says how a client is known again; exactly one is given.

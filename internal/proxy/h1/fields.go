@@ -44,6 +44,8 @@ const (
 	Origin
 	// Mirror tells that a request is a copy.
 	Mirror
+	// ContentType says what a body is.
+	ContentType
 )
 
 // Field is a field line, by positions in the head.
@@ -443,6 +445,8 @@ func kindOfPlain(name []byte) Kind {
 		return Origin
 	case "segue-mirror":
 		return Mirror
+	case "content-type":
+		return ContentType
 	}
 	return Other
 }

@@ -654,9 +654,10 @@ func TestKinds(t *testing.T) {
 			"X_Forwarded_For", "X-Forwarded_For", "x_forwarded-for", "X_Forwarded_Host", "X_Forwarded_Proto", "X_Real_IP",
 			"X_Forwarded_Port", "X-Forwarded-A_B", "Segue_Mirror", "SEGUE_MIRROR",
 		},
-		Mirror: {"Segue-Mirror", "segue-mirror"},
+		Mirror:      {"Segue-Mirror", "segue-mirror"},
+		ContentType: {"Content-Type", "content-type"},
 		Other: {
-			"A", "Hosts", "Hos", "Accept", "Content-Type", "Content-Length2", "XContent-Length", "Contentalength", "Content.Length",
+			"A", "Hosts", "Hos", "Accept", "Content_Type", "Content-Length2", "XContent-Length", "Contentalength", "Content.Length",
 			"Transfer-Encodings", "Transfer.Encoding", "X-Forwarded", "X-Forwarded-", "XX-Forwarded-For", "X_Request_Id",
 			"Cookie", "Via2", "T_E",
 		},
