@@ -135,7 +135,7 @@ func TestGRPC(t *testing.T) {
 	if err := echo(1); err != nil {
 		t.Errorf("the stream of before: %v", err)
 	}
-	if d, err := p.Drain(ctx, "web", "r1", DrainTimes{All: 100 * time.Millisecond}); err != nil || d.Cut != 1 {
+	if d, err := p.Drain(ctx, "web", "r1", DrainTimes{All: 100 * time.Millisecond}); err != nil || d.By != (Endings{Streams: Ending{Cut: 1}}) {
 		t.Errorf("%+v, %v", d, err)
 	}
 	if err := echo(1); status.Code(err) != codes.Unavailable {
