@@ -280,6 +280,7 @@ func (x *exchange) beginAnswer() {
 	a := &x.answer
 	x.stage = answering
 	x.status = a.head.Status
+	x.up.idleLimit = idleLimit(&a.head)
 	x.closes = x.mustClose() || (x.request.Minor == 0 && (a.head.Body == h1.InChunks || a.head.Body == h1.UntilClose))
 	a.pre = x.appendAnswerHead(a.pre)
 	switch a.head.Body {

@@ -439,6 +439,49 @@ func TestIdleConnectionsAreShortLived(t *testing.T) {
 	await(t, "the connection is closed by the proxy", closed)
 }
 
+// TestKeepAliveTimeout: who says that it closes an idle connection soon doesn't get a request
+// on one that it may be closing.
+func TestKeepAliveTimeout(t *testing.T) {
+	for _, c := range []struct {
+		field string
+		// longest is the longest that the connection is kept; 0 is not at all.
+		longest time.Duration
+	}{
+		{"", idleUpstream},
+		{"Keep-Alive: timeout=60, max=9\r\n", idleUpstream},
+		{"keep-alive: Timeout = 1\r\n", time.Second - idleMargin},
+		{"Keep-Alive: max=9, timeout=0\r\n", 0},
+		{"Keep-Alive: timeout=soon\r\n", idleUpstream},
+		{"Keep-Alive: timeout=99999999999999999\r\n", idleUpstream},
+	} {
+		t.Run(c.field, func(t *testing.T) {
+			t.Parallel()
+			f := faked(t, func(_ int64, conn *fakeConn) {
+				for req, _ := conn.request(); req != nil; req, _ = conn.request() {
+					conn.say("HTTP/1.1 200 OK\r\n" + c.field + "Content-Length: 1\r\n\r\nx")
+				}
+			})
+			p := start(t, Config{Loops: 1}, web(rel("r1", 100, f.Upstream)))
+			p.do("GET", "/", "")
+			p.settle()
+			l := p.loops[0]
+			l.do(func() {
+				for _, pool := range l.registry.pools {
+					for _, up := range pool.idle {
+						if left := l.timers.left(&up.timer, up.idleSince); left != c.longest {
+							t.Errorf("the connection is kept for %s, want %s", left, c.longest)
+						}
+					}
+				}
+			})
+			p.do("GET", "/", "")
+			if n := f.conns.Load(); n == 1 && c.longest == 0 {
+				t.Error("the second request came on the connection of the first")
+			}
+		})
+	}
+}
+
 func TestWebSocket(t *testing.T) {
 	up := handled(t, func(w http.ResponseWriter, r *http.Request) {
 		c, err := websocket.Accept(w, r, nil)

@@ -46,7 +46,7 @@ func (d *drain) tell() {
 }
 
 // run waits until nothing is in flight where no new requests come. Meanwhile it has end
-// what the terms say. The end of ctx ends the wait and cuts nothing.
+// what the terms say. The end of ctx ends the wait, and nothing more is cut.
 func (d *drain) run(ctx context.Context, times DrainTimes) (DrainResult, error) {
 	began := time.Now()
 	d.terms = times.terms(began)
@@ -66,7 +66,7 @@ func (d *drain) run(ctx context.Context, times DrainTimes) (DrainResult, error) 
 			next = reopens
 		}
 		if !d.await(ctx, next) {
-			return d.result(), fmt.Errorf("drain %s %s: %w; nothing was cut", d.service, d.release, context.Cause(ctx))
+			return d.result(), fmt.Errorf("drain %s %s: %w; nothing more is cut", d.service, d.release, context.Cause(ctx))
 		}
 	}
 }

@@ -4,6 +4,8 @@ import (
 	"slices"
 	"syscall"
 	"time"
+
+	"github.com/segue-deploy/segue/internal/proxy/h1"
 )
 
 // idleUpstream is how long a connection to an upstream is kept for the next
@@ -12,6 +14,18 @@ import (
 // common server (gunicorn 2 s, Node 5 s): the side that sends requests has to be
 // the one that closes, or a request meets a connection being closed.
 const idleUpstream = time.Second
+
+// idleMargin is how much earlier a connection is closed than its upstream says that it
+// does: what was sent in the last moment has to be there before.
+const idleMargin = 500 * time.Millisecond
+
+// idleLimit is how long a connection may be kept after an answer.
+func idleLimit(head *h1.Response) time.Duration {
+	if said, ok := head.IdleTime(); ok {
+		return min(idleUpstream, said-idleMargin)
+	}
+	return idleUpstream
+}
 
 // pool is what one loop has of an upstream: its connections, and how many of its
 // requests are there. It lives over all tables that have the same instance in the same
@@ -91,7 +105,7 @@ func (p *pool) get() *upstreamConn {
 		c := p.idle[last]
 		p.idle[last] = nil
 		p.idle = p.idle[:last]
-		if p.loop.now.Sub(c.idleSince) < idleUpstream {
+		if p.loop.now.Sub(c.idleSince) < c.idleLimit {
 			p.loop.timers.set(&c.timer, time.Time{})
 			return c
 		}
@@ -103,13 +117,13 @@ func (p *pool) get() *upstreamConn {
 // put keeps a connection for another request.
 func (p *pool) put(c *upstreamConn) {
 	c.exchange = nil
-	if !p.keep || c.ended || c.broken || (c.readable && !c.quiet()) {
+	if !p.keep || c.idleLimit <= 0 || c.ended || c.broken || (c.readable && !c.quiet()) {
 		c.close()
 		return
 	}
 	c.idleSince = p.loop.now
 	p.idle = append(p.idle, c)
-	p.loop.timers.set(&c.timer, c.idleSince.Add(idleUpstream))
+	p.loop.timers.set(&c.timer, c.idleSince.Add(c.idleLimit))
 }
 
 // connect begins a new connection. An error that says that the instance is not there
@@ -138,7 +152,9 @@ type upstreamConn struct {
 	exchange   *exchange
 	connecting bool
 	idleSince  time.Time
-	timer      timer
+	// idleLimit is how long it may be idle, by the answer before.
+	idleLimit time.Duration
+	timer     timer
 	// written is how many bytes of requests were written to it, and acked how many the
 	// kernel says were acknowledged before the first of those, or -1 when that proves
 	// nothing.

@@ -238,7 +238,7 @@ func (p *Proxy) enforce(t Table) error {
 // the upstreams that are not in the table any more; of one that does not, or of
 // which new requests are held, it is all of it; in a hold clients are told to go at once,
 // and nothing is cut before the end. One that was never there is drained
-// at once. When ctx ends first, Drain returns its error and cuts nothing; so it does
+// at once. When ctx ends first, Drain returns its error and cuts nothing more; so it does
 // when what it drains gets requests again. It is about the predecessors, too.
 func (p *Proxy) Drain(ctx context.Context, service, release string, times DrainTimes) (DrainResult, error) {
 	if p.leaving.Load() {

@@ -1,5 +1,10 @@
 package h1
 
+import (
+	"bytes"
+	"time"
+)
+
 // Response is the head of an answer.
 type Response struct {
 	Head
@@ -15,6 +20,29 @@ type Response struct {
 	Protocol []byte
 	// Persistent is set when another request may follow on the connection.
 	Persistent bool
+}
+
+// maxIdleTime bounds what IdleTime takes for a time.
+const maxIdleTime = 24 * time.Hour
+
+// IdleTime returns how long the server says that it keeps the connection for another
+// request: the parameter timeout of Keep-Alive, in whole seconds (RFC 2068 section 19.7.1;
+// draft-thomson-hybi-http-timeout-03 section 2). said is false if it doesn't say, or in
+// a way that nobody can read.
+func (r *Response) IdleTime() (limit time.Duration, said bool) {
+	for i := range r.Fields {
+		f := &r.Fields[i]
+		if f.Kind != HopByHop || !equalFold(r.Name(f), "keep-alive") {
+			continue
+		}
+		eachToken(r.Value(f), func(token []byte) {
+			name, value, _ := bytes.Cut(token, []byte("="))
+			if seconds, ok := parseLength(trimBlanks(value)); ok && equalFold(trimBlanks(name), "timeout") {
+				limit, said = time.Duration(min(seconds, int64(maxIdleTime/time.Second)))*time.Second, true
+			}
+		})
+	}
+	return limit, said
 }
 
 // Parse reads a whole head, of which it keeps positions. It may change bytes of it:
