@@ -211,7 +211,7 @@ func appendInformation(dst []byte, resp *h1.Response) []byte {
 // appendTrailer appends a trailer section, without what belongs in a head (RFC 9110
 // section 6.5.1).
 func appendTrailer(dst []byte, trailer *h1.Head) []byte {
-	dst = trailer.AppendLines(dst, ^h1.KindsOf(h1.Other, h1.Date))
+	dst = trailer.AppendLines(dst, ^h1.KindsOf(h1.Other, h1.Date, h1.ContentType))
 	return append(dst, '\r', '\n')
 }
 

@@ -523,3 +523,56 @@ func TestNoClientWaitsForTable(t *testing.T) {
 		t.Error(resp, err)
 	}
 }
+
+// TestTrailerIsCheckedBeforeTheEnd: the upstream gets the end of a body no earlier than its
+// trailer is known to be good, and with a bad one never.
+func TestTrailerIsCheckedBeforeTheEnd(t *testing.T) {
+	for _, c := range []struct {
+		trailer, status, got string
+	}{
+		{"X-Sum: 1\r\n\r\n", "200", "5\r\nhello\r\n0\r\nX-Sum: 1\r\n\r\n"},
+		{"\r\n", "200", "5\r\nhello\r\n0\r\n\r\n"},
+		{"bad field: 1\r\n\r\n", "400", "5\r\nhello\r\n0\r"},
+	} {
+		// The last chunk comes whole, or in two parts.
+		for _, last := range []string{"0\r\n", "0\r|\n", "0|\r\n"} {
+			t.Run(c.trailer+last, func(t *testing.T) {
+				t.Parallel()
+				arrived, got := make(chan struct{}), make(chan string, 1)
+				f := faked(t, func(_ int64, conn *fakeConn) {
+					for line := "x"; strings.TrimSpace(line) != ""; line, _ = conn.r.ReadString('\n') {
+					}
+					// All but the trailer is here when the part before the line's end is.
+					first := make([]byte, len("5\r\nhello\r\n0\r"))
+					_, _ = io.ReadFull(conn.r, first)
+					close(arrived)
+					all := string(first)
+					for {
+						b, err := conn.r.ReadByte()
+						if err != nil {
+							break
+						}
+						if all += string(b); strings.HasSuffix(all, "\r\n\r\n") {
+							conn.say(ok("x"))
+							break
+						}
+					}
+					got <- all
+				})
+				p := start(t, Config{}, web(rel("r1", 100, f.Upstream)))
+				conn, r := p.raw("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n")
+				for part := range strings.SplitSeq(last, "|") {
+					io.WriteString(conn, part)
+				}
+				await(t, "the body arrives", arrived)
+				io.WriteString(conn, c.trailer)
+				if status, _ := r.ReadString('\n'); !strings.HasPrefix(status, "HTTP/1.1 "+c.status) {
+					t.Errorf("the answer is %q", status)
+				}
+				if all := await(t, "the upstream has it", got); all != c.got {
+					t.Errorf("the upstream got %q, want %q", all, c.got)
+				}
+			})
+		}
+	}
+}

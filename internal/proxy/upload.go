@@ -247,9 +247,14 @@ func (x *exchange) takeChunks() (got bool, err error) {
 	piece := c.in[c.start:c.end]
 	piece = piece[:min(len(piece), u.room())]
 	kept, used, err := u.chunks.Filter(piece, !u.reframed)
-	if u.reframed {
+	switch {
+	case u.reframed:
 		u.put(piece[:kept])
-	} else {
+	case u.chunks.Done() && err == nil:
+		// The end of the last chunk's line waits for the trailer: if that is bad, the upstream
+		// must not have got a request that some would take for whole.
+		u.out = append(u.out, piece[:kept-1]...)
+	default:
 		u.out = append(u.out, piece[:kept]...)
 	}
 	c.use(used)
@@ -273,7 +278,9 @@ func (x *exchange) takeTrailer() (got bool, err error) {
 			if err := trailer.ParseTrailer(c.in[c.start : c.start+length]); err != nil {
 				return false, err
 			}
-			u.putLast()
+			if u.putLast(); !u.reframed {
+				u.out = append(u.out, '\n') // which was held back
+			}
 			before := len(u.out)
 			u.out = appendTrailer(u.out, &trailer)
 			if u.offered {
