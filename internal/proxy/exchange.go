@@ -174,7 +174,7 @@ func (x *exchange) try() {
 	if up == nil {
 		var err error
 		if up, err = p.connect(); err != nil {
-			x.attemptFailed(connectFailed, err)
+			x.notConnected(err)
 			return
 		}
 	}
@@ -184,6 +184,21 @@ func (x *exchange) try() {
 		x.stage = connecting
 	}
 	x.advance()
+}
+
+// notConnected goes on when not even an attempt to connect could be begun. If that is for
+// want of something that this process or machine has too little of, it says nothing of the
+// instance: the request waits, as long as a connection may take, for another one to end.
+func (x *exchange) notConnected(err error) {
+	l := x.loop
+	if !scarce(err) || l.now.Sub(x.since) >= l.p.cfg.ConnectTimeout {
+		x.attemptFailed(connectFailed, err)
+		return
+	}
+	// Else new clients would take what becomes free.
+	l.acceptLater(err)
+	x.stage = connecting
+	l.timers.set(&x.client.timer, l.now.Add(acceptPause))
 }
 
 // ready goes on after something has happened to one of the connections.
@@ -200,6 +215,9 @@ func (x *exchange) ready() {
 // client.
 func (x *exchange) advance() {
 	if x.stage == connecting {
+		if x.up == nil {
+			return // It waits to begin: notConnected.
+		}
 		done, err := x.up.connected()
 		if err != nil {
 			x.attemptFailed(connectFailed, err)
@@ -271,6 +289,8 @@ func (x *exchange) expire() {
 		x.failBack(fmt.Errorf("%w: nothing has come for %s", errHandback, x.loop.now.Sub(x.since)))
 	case x.stage == answering, x.stage == explaining, x.client.ended && x.loop.now.Sub(x.since) >= halfClosedGrace:
 		x.gone()
+	case x.stage == connecting && x.up == nil:
+		x.try()
 	case x.stage == connecting:
 		x.flight.pool.upstream.unreachable(errConnectTimeout)
 		x.attemptFailed(connectFailed, errConnectTimeout)

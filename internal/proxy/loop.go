@@ -250,13 +250,24 @@ func (l *loop) acceptFailed(errno syscall.Errno) {
 	case errno == syscall.EAGAIN, errno == syscall.ECONNABORTED, errno == syscall.EINTR, errno == syscall.EPROTO:
 		// Another loop was first, or the client has gone.
 	case ownFault(errno):
-		l.p.cfg.Logger.Warn("clients have to wait", "reason", errno)
-		l.deafen()
-		l.timers.set(&l.pause, l.now.Add(acceptPause))
+		l.acceptLater(errno)
 	default:
 		l.deafen()
 		l.p.fail(fmt.Errorf("accept connections: %w", errno))
 	}
+}
+
+// acceptLater accepts no connection for a moment, for want of what another one would take.
+func (l *loop) acceptLater(reason error) {
+	paused := l.pause.due != 0
+	if !l.accepting && !paused {
+		return // It doesn't for another reason, which lasts.
+	}
+	if !paused {
+		l.p.cfg.Logger.Warn("clients have to wait", "reason", reason)
+	}
+	l.deafen()
+	l.timers.set(&l.pause, l.now.Add(acceptPause))
 }
 
 // pausedAccept is a loop when its pause is over.

@@ -55,11 +55,18 @@ func (u *upstream) transport(cfg *Config) *http.Transport {
 	dialer := net.Dialer{Timeout: cfg.ConnectTimeout}
 	t := &http.Transport{
 		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
-			conn, err := dialer.DialContext(ctx, u.target.Network, u.target.Address)
-			if err != nil {
-				return nil, &dialError{err}
+			began := time.Now()
+			for {
+				conn, err := dialer.DialContext(ctx, u.target.Network, u.target.Address)
+				if err == nil {
+					return conn, nil
+				}
+				// As in notConnected.
+				if !scarce(err) || time.Since(began) >= cfg.ConnectTimeout || ctx.Err() != nil {
+					return nil, &dialError{err}
+				}
+				time.Sleep(acceptPause)
 			}
-			return conn, nil
 		},
 		DisableCompression:     true,
 		ResponseHeaderTimeout:  cfg.ResponseHeaderTimeout,
@@ -136,6 +143,17 @@ func (u *upstream) leave() {
 // queue of the instance's unix socket is full (EAGAIN).
 func ownFault(err error) bool {
 	for _, e := range []error{syscall.EMFILE, syscall.ENFILE, syscall.ENOBUFS, syscall.ENOMEM, syscall.EADDRNOTAVAIL, syscall.EAGAIN} {
+		if errors.Is(err, e) {
+			return true
+		}
+	}
+	return false
+}
+
+// scarce reports whether a connection failed since this process or machine has too little
+// of something, which it gets back when another connection ends, whichever that is.
+func scarce(err error) bool {
+	for _, e := range []error{syscall.EMFILE, syscall.ENFILE, syscall.ENOBUFS, syscall.ENOMEM} {
 		if errors.Is(err, e) {
 			return true
 		}
