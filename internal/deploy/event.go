@@ -167,8 +167,10 @@ type (
 	Measured struct {
 		Moment Moment `json:"moment"`
 		Epoch  string `json:"epoch"`
-		// TakenAt is when the proxy counted.
+		// TakenAt is when the proxy counted, Age how long its epoch had lasted then, which
+		// goes on when somebody sets the time of day.
 		TakenAt time.Time          `json:"taken_at"`
+		Age     time.Duration      `json:"age"`
 		Stats   proxy.ServiceStats `json:"stats"`
 	}
 	// Retiring and Retired frame the end of a warm release outside of a

@@ -47,7 +47,7 @@ func (e *Engine) sample(ctx context.Context) {
 func (s *samples) add(stats proxy.Stats) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	old := slices.IndexFunc(s.all, func(o proxy.Stats) bool { return stats.At.Sub(o.At) <= sampleFor })
+	old := slices.IndexFunc(s.all, func(o proxy.Stats) bool { return o.Epoch == stats.Epoch && stats.Age-o.Age <= sampleFor })
 	if old < 0 {
 		old = len(s.all)
 	}
@@ -60,7 +60,7 @@ func (s *samples) since(now proxy.Stats) (proxy.Stats, bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, o := range s.all {
-		if o.Epoch == now.Epoch && now.At.Sub(o.At) <= sampleFor {
+		if o.Epoch == now.Epoch && now.Age-o.Age <= sampleFor {
 			return o, true
 		}
 	}
@@ -98,7 +98,7 @@ func (s *service) measureBegin(ctx context.Context) []Body {
 		return nil
 	}
 	m := began[0].(Measured)
-	if before, ok := s.e.samples.since(proxy.Stats{Epoch: m.Epoch, At: m.TakenAt}); ok {
+	if before, ok := s.e.samples.since(proxy.Stats{Epoch: m.Epoch, Age: m.Age}); ok {
 		return []Body{s.measured(before, MomentBefore), m}
 	}
 	return began
@@ -118,7 +118,7 @@ func (s *service) measured(stats proxy.Stats, moment Moment) Measured {
 		ours := d != nil && (r.ID == d.Candidate || r.ID == d.Stable)
 		return r.ID != "" && !runs && !ours && r.InFlight == 0
 	})
-	return Measured{Moment: moment, Epoch: stats.Epoch, TakenAt: stats.At, Stats: svc}
+	return Measured{Moment: moment, Epoch: stats.Epoch, TakenAt: stats.At, Age: stats.Age, Stats: svc}
 }
 
 func serviceStats(stats proxy.Stats, service string) proxy.ServiceStats {

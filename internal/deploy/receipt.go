@@ -1,6 +1,7 @@
 package deploy
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"slices"
@@ -164,7 +165,7 @@ func receiptOf(service string, d Deployment, measured []Measured) Receipt {
 		return r
 	}
 	// What was counted first may have been journalled last.
-	measured = slices.SortedStableFunc(slices.Values(measured), func(a, b Measured) int { return a.TakenAt.Compare(b.TakenAt) })
+	measured = inOrder(measured)
 	began := slices.IndexFunc(measured, func(m Measured) bool { return m.Moment == MomentBegan })
 	if began < 0 {
 		r.Unknown = append(r.Unknown, "the proxy could not be asked when the deployment began, so nothing was counted")
@@ -178,6 +179,20 @@ func receiptOf(service string, d Deployment, measured []Measured) Receipt {
 	r.count(measured[began:])
 	r.latency(measured, began)
 	return r
+}
+
+// inOrder sorts measurements by when they were counted: epochs as they first come, and
+// within each by its age. The time of day says nothing of that, since it can be set.
+func inOrder(measured []Measured) []Measured {
+	epochs := map[string]int{}
+	for _, m := range measured {
+		if _, known := epochs[m.Epoch]; !known {
+			epochs[m.Epoch] = len(epochs)
+		}
+	}
+	return slices.SortedStableFunc(slices.Values(measured), func(a, b Measured) int {
+		return cmp.Or(cmp.Compare(epochs[a.Epoch], epochs[b.Epoch]), cmp.Compare(a.Age, b.Age))
+	})
 }
 
 // count sums what was counted between each two measurements.

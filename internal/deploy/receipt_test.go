@@ -11,7 +11,7 @@ import (
 // measurement is what a proxy counted for r1 and r2 at a second.
 func measurement(moment Moment, epoch string, second int, releases ...proxy.ReleaseStats) Measured {
 	return Measured{
-		Moment: moment, Epoch: epoch, TakenAt: time.Unix(int64(second), 0),
+		Moment: moment, Epoch: epoch, TakenAt: time.Unix(int64(second), 0), Age: time.Duration(second) * time.Second,
 		Stats: proxy.ServiceStats{Name: "web", Releases: releases},
 	}
 }
@@ -37,6 +37,21 @@ func identity(t *testing.T, c ReleaseReceipt) {
 	if in != out {
 		t.Errorf("%q: accepted %d and carried %d, but %d are accounted for: %+v", c.Release, c.Accepted, c.Carried, out, c)
 	}
+}
+
+// TestReceiptOverAClockJump: somebody sets the time of day back between two measurements.
+func TestReceiptOverAClockJump(t *testing.T) {
+	before := measurement(MomentBefore, "a", 5, statsOf("r1", 100, 0, 0, 0, time.Millisecond))
+	before.TakenAt = before.TakenAt.Add(time.Hour)
+	r := receiptOf("web", Deployment{ID: "d2", Candidate: "r2", Stable: "r1", Phase: PhasePromoted, Began: time.Unix(10, 0)}, []Measured{
+		before,
+		measurement(MomentBegan, "a", 10, statsOf("r1", 150, 0, 0, 4, time.Millisecond)),
+		measurement(MomentFinished, "a", 20, statsOf("r1", 160, 0, 0, 1, time.Millisecond)),
+	})
+	if r.Total.Accepted != 7 || r.Total.Answered[2] != 10 || r.Total.Carried != 4 || r.Total.InFlight != 1 {
+		t.Errorf("%+v", r.Total)
+	}
+	identity(t, r.Total)
 }
 
 func TestReceipt(t *testing.T) {

@@ -48,6 +48,7 @@ type (
 		// Epoch is empty, and the rest is, when the proxy was taken over from before: it
 		// has given its counts away.
 		Epoch        string        `json:"epoch,omitempty"`
+		Age          time.Duration `json:"age,omitempty"`
 		Base         Stats         `json:"base"`
 		Zero         Stats         `json:"zero"`
 		Predecessors []Predecessor `json:"predecessors,omitempty"`
@@ -184,7 +185,7 @@ func (p *Proxy) giveAway(again bool, version uint64) (handoverCounts, error) {
 	if p.leaving.Swap(true) {
 		return handoverCounts{}, nil
 	}
-	counts := handoverCounts{Epoch: p.epoch, Base: p.base, Zero: p.zero}
+	counts := handoverCounts{Epoch: p.epoch, Age: time.Since(p.born), Base: p.base, Zero: p.zero}
 	for _, pr := range p.predecessors {
 		counts.Predecessors = append(counts.Predecessors, pr.Predecessor)
 		pr.forget()

@@ -64,6 +64,8 @@ type Proxy struct {
 	cfg     Config
 	epoch   string
 	started time.Time
+	// born is when the epoch began, with a monotonic reading.
+	born time.Time
 
 	loops     []*loop
 	clients   clients
@@ -90,7 +92,7 @@ type Proxy struct {
 	accepting, closing, leaving atomic.Bool
 	// base is what was counted by proxies before this one, which have ended, predecessors
 	// are those that haven't. zero is what all of them had counted when the epoch began. mu
-	// guards them, and the epoch.
+	// guards them, the epoch, and born.
 	base, zero   Stats
 	predecessors []*predecessor
 	// passing takes the connections to the proxy that has taken over; nil is none.
@@ -140,6 +142,7 @@ func New(cfg Config) *Proxy {
 		cfg:       cfg,
 		epoch:     newID(),
 		started:   time.Now(),
+		born:      time.Now(),
 		clients:   clients{limit: int64(cfg.MaxConnections)},
 		accessLog: newAccessLog(cfg.AccessLog, cfg.Logger),
 		copies:    newCopies(),
@@ -304,6 +307,7 @@ func (p *Proxy) ownStats(ctx context.Context) (Stats, error) {
 	s := Stats{
 		Epoch:           p.epoch,
 		At:              time.Now(),
+		Age:             time.Since(p.born),
 		Table:           p.version,
 		ConnectionsOpen: p.clients.open.Load(),
 	}

@@ -10,6 +10,9 @@ type Stats struct {
 	// began again at zero.
 	Epoch string    `json:"epoch"`
 	At    time.Time `json:"at"`
+	// Age is how long the epoch had lasted, whatever the machine's time of day was set to
+	// meanwhile: in an epoch, what was counted later has a higher one.
+	Age time.Duration `json:"age"`
 	// Table is the version of the table in force.
 	Table uint64 `json:"table"`
 

@@ -162,7 +162,7 @@ func (p *Proxy) succeed(counts handoverCounts, old Predecessor) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if counts.Epoch != "" {
-		p.epoch = counts.Epoch
+		p.epoch, p.born = counts.Epoch, time.Now().Add(-counts.Age)
 	}
 	p.base, p.zero = p.base.plus(counts.Base), p.zero.plus(counts.Zero)
 	for _, o := range append(counts.Predecessors, old) {
@@ -208,7 +208,7 @@ func (p *Proxy) countAnew(ctx context.Context, pr *predecessor) {
 		}
 		p.mu.Lock()
 		if ctx.Err() == nil {
-			p.epoch, p.zero = newID(), sum.asZero()
+			p.epoch, p.born, p.zero = newID(), time.Now(), sum.asZero()
 			p.drop(pr)
 		}
 		p.mu.Unlock()
