@@ -17,7 +17,10 @@ func mayFail() []string { return []string{"promoted", "failed"} }
 // upgrade replaces daemon and proxy.
 func (k *soak) upgrade() {
 	id := k.beside()
-	binary := k.another(1 + k.events%2)
+	binary := filepath.Join(k.dir, "segue-1")
+	if k.Segue == binary {
+		binary = filepath.Join(k.dir, "segue-2")
+	}
 	if res := k.Run(k.t.Context(), "upgrade", "--binary", binary); res.Code != 0 {
 		k.t.Errorf("upgrade: exit code %d: %s%s", res.Code, res.Stdout, res.Stderr)
 	}

@@ -113,6 +113,9 @@ func newSoak(t *testing.T, seed uint64) *soak {
 	} else {
 		s.unmount = true
 	}
+	// Those of the upgrades; what runs can't be written.
+	s.another(1)
+	s.another(2)
 	s.serve()
 	k.promoted(k.deploySoak("blue-green", ""))
 	k.clients = s.load(prove.Config{
