@@ -11,7 +11,7 @@ LINT_VERSION := v2.15.0
 # changes. RAPID_SEED=0 draws others, RAPID_CHECKS=5000 more of them.
 export RAPID_SEED ?= 20261126
 
-.PHONY: build demo test unit race lint e2e bench bench-quick microbench fuzz deps clean
+.PHONY: build demo test unit race lint e2e soak upgrades bench bench-quick microbench fuzz deps clean
 
 build: ## the one static binary
 	CGO_ENABLED=0 $(GO) build -trimpath -o $(BIN)/segue ./cmd/segue
@@ -47,6 +47,17 @@ race: ## the packages' own tests, with it
 # processors.
 e2e: ## the real binary under load, built with the race detector
 	$(GO) test -race -count=1 -parallel=4 -timeout=25m ./e2e
+
+# One thing after the other happens to a service under load, drawn from a seed: SOAK=1h
+# SEED=7. Without a seed it is the time. It ends with "lost 0 of N requests", or fails.
+SOAK ?= 10m
+soak:
+	$(GO) test -race -count=1 -v -timeout 0 -run '^TestSoak$$' ./e2e -soak=$(SOAK) $(if $(SEED),-seed=$(SEED))
+
+# Upgrades one after the other under full load, until so many requests were sent.
+UPGRADE_REQUESTS ?= 1000000
+upgrades:
+	$(GO) test -count=1 -v -timeout 0 -run '^TestTenUpgrades$$' ./e2e -upgrade-requests=$(UPGRADE_REQUESTS)
 
 # The proxy beside nginx, HAProxy and Caddy: see docs/performance.md. It wants a machine
 # for itself, and less than ten minutes; bench-quick less than one.

@@ -13,6 +13,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -45,7 +46,7 @@ func runTests(m *testing.M) int {
 	}
 	// The examples are small, since they are deployed again and again.
 	for _, args := range [][]string{
-		{"build", "-race", "-tags", "crashpoints", "-o", built.segue, "../cmd/segue"},
+		slices.Concat([]string{"build"}, raceFlags(), []string{"-tags", "crashpoints", "-o", built.segue, "../cmd/segue"}),
 		{"build", "-ldflags", "-s -w", "-o", built.service, "../examples/demo"},
 		{"build", "-ldflags", "-s -w", "-o", built.ledger, "../examples/ledger"},
 		{"build", "-ldflags", "-s -w", "-o", built.worker, "../examples/worker"},

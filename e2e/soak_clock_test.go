@@ -175,8 +175,11 @@ func threadsOutside(pid int, begin, end int64) (bool, error) {
 		if err != nil || len(fields) == 0 {
 			continue // It has ended.
 		}
-		pc, err := strconv.ParseInt(fields[len(fields)-1], 0, 64)
-		if err != nil || pc >= begin && pc < end {
+		pc, err := strconv.ParseUint(fields[len(fields)-1], 0, 64)
+		if err != nil {
+			return false, fmt.Errorf("where %s is: %w", task, err)
+		}
+		if pc >= uint64(begin) && pc < uint64(end) {
 			return false, nil
 		}
 	}

@@ -119,7 +119,7 @@ func readSlowly(address string, f *prove.Failure) error {
 	for got < slowBytes {
 		n, err := io.CopyN(io.Discard, resp.Body, 64<<10)
 		got += n
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			break
 		}
 		if err != nil {

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"context"
 	"encoding/json"
+	"flag"
 	"fmt"
 	"io"
 	"net"
@@ -17,6 +18,7 @@ import (
 
 	"github.com/coder/websocket"
 
+	"github.com/segue-deploy/segue/e2e/load"
 	"github.com/segue-deploy/segue/internal/prove"
 )
 
@@ -90,15 +92,32 @@ func (c *client) get(t *testing.T) {
 	}
 }
 
-// TestTenUpgrades replaces daemon and proxy ten times under full load. Nothing is lost, no
-// connection is closed, and a WebSocket goes on from the first proxy.
+// upgradeRequests is over how many requests TestTenUpgrades goes on.
+var upgradeRequests = flag.Uint64("upgrade-requests", 0, "over how many small requests TestTenUpgrades goes on with its upgrades; 0 is ten upgrades")
+
+// fullLoad is what the clients of TestTenUpgrades ask for: all sorts of things, or, to have
+// very many, small ones.
+func fullLoad() prove.Config {
+	if *upgradeRequests == 0 {
+		return prove.Config{KeepAlive: 16, Fresh: 4, Slow: 2, Rate: 100000}
+	}
+	return prove.Config{KeepAlive: 64, Fresh: 4, Slow: 2, Rate: 1e6, Requests: func(c prove.Client) func(string) *prove.Request {
+		if c.Slow {
+			return load.Demo{SlowFor: 2 * time.Second}.Requests(c)
+		}
+		return prove.Page{Posts: 25, Body: 1000}.Requests(c)
+	}}
+}
+
+// TestTenUpgrades replaces daemon and proxy ten times under full load, or more often.
+// Nothing is lost, no connection is closed, and a WebSocket goes on from the first proxy.
 func TestTenUpgrades(t *testing.T) {
 	t.Parallel()
 	s := newStage(t).serve()
 	s.deploy(release{version: "1"}, 0)
-	l := s.load(prove.Config{KeepAlive: 16, Fresh: 4, Slow: 2, Rate: 100000})
+	l := s.load(fullLoad())
 	l.answersFrom("r1", time.Time{})
-	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Hour)
 	defer cancel()
 	ws, _, err := websocket.Dial(ctx, "ws://"+s.Address+"/ws", nil)
 	if err != nil {
@@ -109,7 +128,9 @@ func TestTenUpgrades(t *testing.T) {
 	binaries := []string{s.another(1), s.another(2)}
 	first := s.versions()
 	last := first
-	for n := range 10 {
+	upgrades := 0
+	for n := 0; n < 10 || l.gen.Report().Sent < *upgradeRequests; n++ {
+		upgrades++
 		kept.get(t)
 		s.contains(s.expect(0, "upgrade", "--binary", binaries[n%2]), "proxy ")
 		now := s.versions()
@@ -127,15 +148,16 @@ func TestTenUpgrades(t *testing.T) {
 		t.Errorf("the WebSocket: %q, %v", text, err)
 	}
 	report := l.nothingLost()
-	t.Logf("lost %d of %d requests in ten upgrades", report.Sent-report.OK, report.Sent)
+	t.Logf("lost %d of %d requests in %d upgrades, %.0f requests per second, the slowest took %s",
+		report.Sent-report.OK, report.Sent, upgrades, float64(report.Sent)/report.Elapsed.Seconds(), report.Slowest.Took)
 	if report.IdleClosed+report.IdleReset > 0 {
 		t.Errorf("%d idle connections of clients were closed, %d reset", report.IdleClosed, report.IdleReset)
 	}
 	ws.CloseNow()
 	s.oneProxy()
-	s.noSecondCopy("ten upgrades")
+	s.noSecondCopy("the upgrades")
 	if st := s.status(); st.Traffic.Releases[0].Accepted < report.Sent {
-		t.Errorf("the proxy counted %d requests over ten upgrades, the clients %d", st.Traffic.Releases[0].Accepted, report.Sent)
+		t.Errorf("the proxy counted %d requests over the upgrades, the clients %d", st.Traffic.Releases[0].Accepted, report.Sent)
 	}
 	s.contains(s.expect(0, "upgrade", "--binary", binaries[1]), "daemon  is", "proxy   is", "already")
 }
