@@ -175,6 +175,9 @@ func threadsOutside(pid int, begin, end int64) (bool, error) {
 		if err != nil || len(fields) == 0 {
 			continue // It has ended.
 		}
+		if len(fields) == 1 { // "running": about to stop
+			return false, nil
+		}
 		pc, err := strconv.ParseUint(fields[len(fields)-1], 0, 64)
 		if err != nil {
 			return false, fmt.Errorf("where %s is: %w", task, err)
