@@ -101,7 +101,7 @@ func (k *soak) descriptors() {
 	id := k.beside()
 	pid, who := k.ProxyPid(), "proxy"
 	if k.random.IntN(2) == 0 {
-		pid, who = k.versions().Pid, "daemon"
+		pid, who, k.deaf = k.versions().Pid, "daemon", true
 	}
 	open, err := os.ReadDir(fmt.Sprintf("/proc/%d/fd", pid))
 	if err != nil {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/http"
 	"slices"
+	"strings"
 	"time"
 )
 
@@ -140,6 +141,9 @@ func (k *soak) receipts() {
 		})
 		if k.killed && len(r.Unknown) > 0 {
 			continue
+		}
+		if k.deaf {
+			r.Unknown = slices.DeleteFunc(r.Unknown, func(s string) bool { return strings.Contains(s, "the proxy could not be asked") })
 		}
 		r.adds(k.t, id)
 		if !slices.Contains([]string{"promoted", "failed", "aborted"}, r.Phase) {

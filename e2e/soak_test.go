@@ -43,6 +43,9 @@ type soak struct {
 	due []string
 	// killed says that this event has killed the proxy, so that receipts may not know all.
 	killed bool
+	// deaf says that the daemon could not ask the proxy in this event, for want of descriptors:
+	// receipts may say just that.
+	deaf bool
 }
 
 // kindTotal is what became of the events of one kind.
@@ -138,7 +141,7 @@ func (k *soak) say(format string, a ...any) {
 func (k *soak) event(e soakEvent) {
 	k.events++
 	began, before := time.Now(), k.account.report()
-	k.killed = false
+	k.killed, k.deaf = false, false
 	k.account.eventBegan(k.events, e.kind)
 	e.run(k)
 	if k.t.Failed() {
