@@ -40,6 +40,7 @@ type account struct {
 	// tells is set when clients that can be told to go are.
 	tells bool
 	stats ReleaseStats
+	cards []*card
 	// flights are the requests in flight.
 	flights flightList
 	// drains are those that wait for something new here.
@@ -76,6 +77,7 @@ func (a *account) move(f *flight, to *pool) {
 
 // leave counts a request out that goes on to another release.
 func (a *account) leave(f *flight) {
+	f.score(unavailable)
 	a.stats.Rerouted++
 	a.drained(f, answered)
 	a.out(f)
@@ -113,6 +115,7 @@ func (a *account) drained(f *flight, o outcome) {
 
 // upgrade notes that a request in flight is an upgraded connection from now on.
 func (a *account) upgrade(f *flight) {
+	f.score(answered)
 	f.upgraded, f.shape = true, asTunnel
 	if f.goAway != nil {
 		f.shape = asWebSocket
@@ -138,11 +141,15 @@ func (a *account) follow(open bool, heldUntil time.Time) {
 	a.settle()
 }
 
-// snapshot returns the counts of now.
-func (a *account) snapshot() ReleaseStats {
+// snapshot returns the counts of now, on the proxy's own clock.
+func (a *account) snapshot(now time.Duration) ReleaseStats {
 	s := a.stats
 	s.ID = a.release
 	s.Latency = s.Latency.clone()
+	for _, c := range a.cards {
+		s.Scores = append(s.Scores, c.snapshot(now))
+	}
+	slices.SortFunc(s.Scores, compareScores)
 	return s
 }
 

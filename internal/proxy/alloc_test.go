@@ -5,6 +5,7 @@ import (
 	"net"
 	"strings"
 	"testing"
+	"time"
 )
 
 // steady is an upstream that answers every request with the same bytes, and takes no
@@ -50,7 +51,7 @@ func steady(t testing.TB, body int, answer string) Upstream {
 }
 
 // A request takes no memory that isn't there already, with routing, a split, counting,
-// timers and the rules for fields all on.
+// timers, scoring and the rules for fields all on.
 func TestNoAllocationsPerRequest(t *testing.T) {
 	const browser = "Host: web\r\nUser-Agent: Mozilla/5.0 (X11; Linux x86_64; rv:130.0) Gecko/20100101 Firefox/130.0\r\n" +
 		"Accept: text/html,application/xhtml+xml\r\nAccept-Language: en-US,en;q=0.5\r\nAccept-Encoding: gzip, deflate, br\r\n" +
@@ -69,6 +70,7 @@ func TestNoAllocationsPerRequest(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			s := canary(30, steady(t, c.body, c.answer), steady(t, c.body, c.answer))
 			s.Hosts = []string{"web"}
+			s.Scoring = &Scoring{ID: "d1", Maturity: time.Second, Failing: Failing{Header: "X-Failed"}}
 			p := start(t, Config{}, s)
 			conn, _ := p.raw("")
 			request, buffer := []byte(c.request), make([]byte, 4096)

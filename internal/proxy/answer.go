@@ -281,6 +281,7 @@ func (x *exchange) beginAnswer() {
 	x.stage = answering
 	x.status = a.head.Status
 	x.up.idleLimit = idleLimit(&a.head)
+	x.flight.answered(x.status, &a.head.Head)
 	x.closes = x.mustClose() || (x.request.Minor == 0 && (a.head.Body == h1.InChunks || a.head.Body == h1.UntilClose))
 	a.pre = x.appendAnswerHead(a.pre)
 	switch a.head.Body {

@@ -98,6 +98,7 @@ func (x *call) serve() {
 	x.id = x.origin.appendRequestID(nil, &x.request)
 	r, f := &x.request, &x.flight
 	x.path = r.AppendPath(nil)
+	f.origin = x.origin
 	f.host, f.path, f.query, f.head = h1.String(r.Host), h1.String(x.path), h1.String(r.Query), &r.Head
 	failure := unavailable
 	v := x.find(f.start)
@@ -329,7 +330,10 @@ func (x *call) pass(resp *http.Response) {
 	}
 	x.result = answered
 	x.latency = time.Since(x.start)
-	x.loop.do(func() { x.flight.end(answered, x.status, x.latency) })
+	x.loop.do(func() {
+		x.flight.answeredWhole(resp)
+		x.flight.end(answered, x.status, x.latency)
+	})
 	x.copied.answered(x.status)
 }
 

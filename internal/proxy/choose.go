@@ -9,14 +9,20 @@ func (s *service) chooseFor(f *flight, random func(n int) int) *release {
 	if s.match != nil && !slices.Contains(f.left, s.match.candidate.account) && s.match.chooses(s.match.candidate, f) {
 		return s.match.candidate
 	}
+	return s.drawn(f, s.drawFor(f, random))
+}
+
+// drawFor picks the release that a client keeps to, or one by weight.
+func (s *service) drawFor(f *flight, random func(n int) int) *release {
 	if s.sticky == nil || len(f.left) > 0 {
 		return s.choose(f.left, random)
 	}
 	client := s.sticky.client(f)
-	switch {
-	case client == "":
+	if client == "" {
 		return s.choose(nil, random)
-	case s.sticky.toCandidate(client):
+	}
+	var candidate bool
+	if candidate, f.session = s.sticky.toCandidate(client); candidate {
 		return s.sticky.candidate
 	}
 	return s.choose([]*account{s.sticky.candidate.account}, random)

@@ -33,6 +33,7 @@ type service struct {
 	fallback *release
 	match    *matcher
 	sticky   *sticky
+	scoring  *scoring
 	mirror   *mirror
 	hold     *hold
 	queue    *queue
@@ -50,7 +51,9 @@ type release struct {
 	account *account
 	pools   []*pool
 	// line has the requests that wait for room.
-	line  *line
+	line *line
+	// card has the release's scores under this table's weights; nil is none.
+	card  *card
 	check *health.Check
 	slow  slowStart
 	// handsBack is set when its instances may hand uploads back.
@@ -127,6 +130,12 @@ func (s Service) compile(reg *registry) *service {
 		svc.match = newMatcher(s.Match, candidate)
 		svc.sticky = newSticky(s.Sticky, candidate)
 		svc.mirror = newMirror(s.Mirror, candidate)
+		svc.scoring = newScoring(s, candidate, reg.shared.sessionsFor(s))
+	}
+	if svc.scoring != nil {
+		for _, r := range svc.releases {
+			r.card = r.account.cardFor(svc.scoring)
+		}
 	}
 	svc.fallback = svc.release(s.Fallback)
 	svc.hold = newHold(s.Hold, reg.shared.waitingFor(s.Name))
@@ -250,6 +259,9 @@ func (s Service) validateRules() error {
 	}
 	if err := s.Sticky.validate(); err != nil {
 		return fmt.Errorf("sticky: %w", err)
+	}
+	if err := s.Scoring.validate(); err != nil {
+		return fmt.Errorf("scoring: %w", err)
 	}
 	if err := s.Mirror.validate(); err != nil {
 		return fmt.Errorf("mirror: %w", err)

@@ -130,6 +130,7 @@ func (x *exchange) begin() {
 	f := &x.flight
 	x.path = r.AppendPath(x.path[:0])
 	f.kept = x.client.unread()
+	f.origin = &x.client.origin
 	f.host, f.path, f.query, f.head = h1.String(r.Host), h1.String(x.path), h1.String(r.Query), &r.Head
 	if x.loop.table.speaksHTTP2(f.host, f.path) {
 		x.toDoor()

@@ -28,6 +28,8 @@ type flight struct {
 	// it came, without the question mark.
 	host, path, query string
 	head              *h1.Head
+	// origin is where it comes from; nil is unknown.
+	origin *origin
 
 	service *service
 	// account counts the request now; nil before a release has taken it, and
@@ -57,6 +59,9 @@ type flight struct {
 	// token is what a client without one is known by from now on, and cookie the
 	// name under which its answer sets that; empty is not at all.
 	token, cookie string
+	// session is that client as a number, by which it is scored; 0 is none.
+	session uint64
+	scored  scored
 
 	// tried are the pools of this release that were tried, left the releases that had
 	// none for it, tries the attempts at this release, and attempts those at all.
@@ -157,6 +162,7 @@ func (f *flight) outcome(o outcome) outcome {
 
 // end counts the outcome. status is that of an answer, latency its duration.
 func (f *flight) end(o outcome, status int, latency time.Duration) {
+	f.score(o)
 	switch {
 	case f.account != nil:
 		f.judge(o, status)

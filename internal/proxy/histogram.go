@@ -83,15 +83,26 @@ func (h Histogram) Plus(o Histogram) Histogram {
 		return h
 	}
 	sum := h.clone()
-	if sum.counts == nil {
-		sum.counts = make([]uint64, maxBuckets)
+	sum.add(o)
+	return sum
+}
+
+// add adds all durations of o to h.
+func (h *Histogram) add(o Histogram) {
+	if h.counts == nil {
+		h.counts = make([]uint64, maxBuckets)
 	}
 	for i, n := range o.counts {
-		sum.counts[i] += n
+		h.counts[i] += n
 	}
-	sum.count += o.count
-	sum.max = max(sum.max, o.max)
-	return sum
+	h.count += o.count
+	h.max = max(h.max, o.max)
+}
+
+// reset empties h, and keeps its memory.
+func (h *Histogram) reset() {
+	clear(h.counts)
+	h.count, h.max = 0, 0
 }
 
 // Minus returns the histogram of the durations that were added to earlier to get

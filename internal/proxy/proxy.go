@@ -311,7 +311,7 @@ func (p *Proxy) ownStats(ctx context.Context) (Stats, error) {
 		Table:           p.version,
 		ConnectionsOpen: p.clients.open.Load(),
 	}
-	sum := newSummary()
+	sum := newSummary(p.clock())
 	for _, l := range p.loops {
 		l.mu.Lock()
 		s.ConnectionsAccepted += l.counts.accepted
@@ -329,6 +329,9 @@ func (p *Proxy) ownStats(ctx context.Context) (Stats, error) {
 	}
 	return s, nil
 }
+
+// clock is how long this process has run. The machine's clock may jump, this can't.
+func (p *Proxy) clock() time.Duration { return time.Since(p.started) }
 
 // Info says what this proxy is.
 func (p *Proxy) Info(context.Context) (Info, error) {

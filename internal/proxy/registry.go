@@ -19,6 +19,7 @@ type shared struct {
 	queued    map[string]*waiting
 	lines     map[accountKey]*line
 	upstreams map[upstreamKey]*upstream
+	sessions  map[string]*sessions
 }
 
 type accountKey struct{ service, release string }
@@ -34,7 +35,7 @@ type upstreamKey struct {
 func newShared() *shared {
 	return &shared{
 		waiting: make(map[string]*waiting), queued: make(map[string]*waiting),
-		lines: make(map[accountKey]*line), upstreams: make(map[upstreamKey]*upstream),
+		lines: make(map[accountKey]*line), upstreams: make(map[upstreamKey]*upstream), sessions: make(map[string]*sessions),
 	}
 }
 
@@ -122,6 +123,7 @@ func (r *registry) pool(a *account, u Upstream, of Release) *pool {
 func (r *registry) follow(c *compiled) {
 	for _, a := range r.accounts {
 		s := c.service(a.service)
+		a.keepCards(s.scores())
 		rel := s.release(a.release)
 		if rel == nil {
 			a.follow(false, time.Time{})

@@ -171,6 +171,10 @@ type ReleaseStats struct {
 	// without 101.
 	Latency Histogram `json:"latency"`
 
+	// Scores are there while the table has a [Scoring], for each weight under which
+	// there was one.
+	Scores []Score `json:"scores,omitempty"`
+
 	Upstreams []UpstreamStats `json:"upstreams"`
 }
 
@@ -245,6 +249,7 @@ func (r ReleaseStats) Minus(earlier ReleaseStats) ReleaseStats {
 	r.Drained = r.Drained.Minus(earlier.Drained)
 	r.Departed = r.Departed.Minus(earlier.Departed)
 	r.Latency = r.Latency.Minus(earlier.Latency)
+	r.Scores = scoresSince(r.Scores, earlier.Scores)
 	return r
 }
 

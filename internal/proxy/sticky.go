@@ -52,10 +52,13 @@ func (s *sticky) client(f *flight) string {
 // byte, client) as a big-endian number, mapped to [0, 100). The candidate has the
 // clients whose point is below its weight, so that a higher weight only adds some.
 // As the release's ID is part of it, another candidate tries other clients.
-func (s *sticky) toCandidate(client string) bool {
+//
+// session is a number by which the client is known again; it says nothing about the
+// point, and isn't 0.
+func (s *sticky) toCandidate(client string) (candidate bool, session uint64) {
 	sum := sha256.Sum256([]byte(s.candidate.id + "\x00" + client))
 	point, _ := bits.Mul64(binary.BigEndian.Uint64(sum[:]), 100)
-	return point < uint64(s.candidate.weight)
+	return point < uint64(s.candidate.weight), binary.BigEndian.Uint64(sum[8:]) | 1
 }
 
 // newToken returns 128 random bits in base64url (RFC 4648 section 5).

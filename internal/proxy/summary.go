@@ -3,6 +3,7 @@ package proxy
 import (
 	"cmp"
 	"slices"
+	"time"
 )
 
 // summary sums up what the loops have counted. Each loop's part is true in itself at one
@@ -10,16 +11,18 @@ import (
 type summary struct {
 	releases map[accountKey]ReleaseStats
 	inFlight map[*upstream]int64
+	// now is when the summary is made, on the proxy's own clock.
+	now time.Duration
 }
 
-func newSummary() *summary {
-	return &summary{releases: make(map[accountKey]ReleaseStats), inFlight: make(map[*upstream]int64)}
+func newSummary(now time.Duration) *summary {
+	return &summary{now: now, releases: make(map[accountKey]ReleaseStats), inFlight: make(map[*upstream]int64)}
 }
 
 // add adds what a loop has counted. Its lock is held.
 func (s *summary) add(r *registry) {
 	for key, a := range r.accounts {
-		s.releases[key] = a.snapshot().plus(s.releases[key])
+		s.releases[key] = a.snapshot(s.now).plus(s.releases[key])
 	}
 	for _, p := range r.pools {
 		s.inFlight[p.upstream] += p.inFlight
@@ -86,5 +89,6 @@ func (r ReleaseStats) plus(o ReleaseStats) ReleaseStats {
 	r.Drained = r.Drained.Plus(o.Drained)
 	r.Departed = r.Departed.Plus(o.Departed)
 	r.Latency = r.Latency.Plus(o.Latency)
+	r.Scores = join(r.Scores, o.Scores, compareScores, Score.plus)
 	return r
 }

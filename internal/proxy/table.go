@@ -52,6 +52,8 @@ type Service struct {
 	// requests between the candidate and another: a higher weight of the candidate
 	// only moves clients to it, a lower one only away.
 	Sticky *Sticky `json:"sticky,omitempty"`
+	// Scoring has requests scored, to compare the candidate with the others.
+	Scoring *Scoring `json:"scoring,omitempty"`
 	// Mirror has copies of requests go to the candidate.
 	Mirror *Mirror `json:"mirror,omitempty"`
 	// Hold keeps new requests waiting.
