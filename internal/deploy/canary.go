@@ -17,8 +17,8 @@ func canary(s *State, candidate *Release, settings *spec.Canary) []Step {
 		switch {
 		case st.Weight > 0:
 			c.shift(st.Weight)
-		case st.Bake > 0:
-			c.add(bake(candidate, st.Bake)...)
+		case st.Bake.Max > 0:
+			c.add(bakeUntil(candidate, st.Bake)...)
 		case st.Approve != nil:
 			c.add(approve(candidate, st.Approve)...)
 		case st.Verify != nil && len(st.Verify.Checks) > 0:
@@ -81,8 +81,8 @@ func firstWeight(steps []spec.CanaryStep) int {
 func lastBake(steps []spec.CanaryStep) spec.Duration {
 	var last spec.Duration
 	for _, st := range steps {
-		if st.Bake > 0 {
-			last = st.Bake
+		if st.Bake.Max > 0 {
+			last = st.Bake.Max
 		}
 	}
 	return last

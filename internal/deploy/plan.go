@@ -166,11 +166,13 @@ func shiftTo(candidate *Release, weights map[string]int) []Step {
 }
 
 // bake is no step when it takes no time.
-func bake(r *Release, d spec.Duration) []Step {
-	if d == 0 {
+func bake(r *Release, d spec.Duration) []Step { return bakeUntil(r, spec.Bake{Max: d}) }
+
+func bakeUntil(r *Release, b spec.Bake) []Step {
+	if b.Max == 0 {
 		return nil
 	}
-	return []Step{{Kind: StepBake, Release: r.ID, For: d}}
+	return []Step{{Kind: StepBake, Release: r.ID, For: b.Max, Early: b.Early}}
 }
 
 // approve is no step when nobody is to be asked.

@@ -12,7 +12,7 @@ import (
 func rolling(s *State, candidate *Release, settings *spec.Rolling) []Step {
 	stable := s.beside(candidate)
 	if stable == nil {
-		return append(alone(candidate, settings.Bake), drainStable(s, candidate)...)
+		return append(alone(candidate, settings.Bake.Max), drainStable(s, candidate)...)
 	}
 	bounds := boundsOf(settings, candidate.Spec.Instances, s.Running[stable.ID].Instances)
 	var steps []Step
@@ -28,7 +28,7 @@ func rolling(s *State, candidate *Release, settings *spec.Rolling) []Step {
 			steps = append(steps, preview(candidate, settings.Match, nil)...)
 		}
 		steps = append(steps, shiftTo(candidate, split(candidate.ID, portion(b.up, b.down), stable.ID))...)
-		steps = append(steps, bake(candidate, settings.Bake)...)
+		steps = append(steps, bakeUntil(candidate, settings.Bake)...)
 		steps = append(steps, shrinkTo(stable, b.shrinkAfter)...)
 	}
 	return append(steps, drain(stable), retire(stable))

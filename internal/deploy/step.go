@@ -73,6 +73,8 @@ type Step struct {
 	// gives those to some paths; Deadline is the longest of these.
 	Drain      spec.Duration    `json:"drain,omitempty"`
 	PathDrains []spec.PathDrain `json:"path_drains,omitempty"`
+	// Early has a bake end as soon as its analysis passes.
+	Early bool `json:"early,omitempty"`
 	// Deadline is the longest that the step may take, beside a bake, which has
 	// For. At the deadline a drain or shrink cuts what is left, an approve does what
 	// Then says, and other steps fail.
@@ -94,7 +96,11 @@ func (s Step) String() string {
 	case StepShift:
 		return "shift traffic: " + weightsString(s.Weights)
 	case StepBake:
-		return fmt.Sprintf("bake %s for %s", s.Release, time.Duration(s.For))
+		early := ""
+		if s.Early {
+			early = ", or until its analysis passes"
+		}
+		return fmt.Sprintf("bake %s for %s%s", s.Release, time.Duration(s.For), early)
 	case StepApprove:
 		return fmt.Sprintf("approve: wait for 'segue promote' (at most %s, then %s)", deadline, s.Then)
 	case StepShrink:

@@ -99,6 +99,9 @@ func (s *State) choose(svc *proxy.Service) {
 	if sticky := candidate.Spec.Route.Sticky; sticky != nil {
 		svc.Candidate, svc.Sticky = d.Candidate, &proxy.Sticky{Cookie: sticky.Cookie, Header: sticky.Header}
 	}
+	if a := analysisOf(candidate); a != nil && d.Phase == PhaseRunning {
+		svc.Candidate, svc.Scoring = d.Candidate, scoringOf(d, a)
+	}
 	if !s.Previewing {
 		return
 	}

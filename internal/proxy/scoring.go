@@ -32,7 +32,7 @@ type Scoring struct {
 
 // Failing says which answers are failures: each of its fields on its own.
 type Failing struct {
-	// Status are those of the answers that are; without any, all from 500 on.
+	// Status are those of the answers that are.
 	Status []StatusRange `json:"status,omitempty"`
 	// Header is a field of the answer, and Value what it is then; empty is anything.
 	Header string `json:"header,omitempty"`
@@ -145,9 +145,6 @@ func (f *Failing) field(name, value string) bool {
 
 // status reports whether an answer with this one is.
 func (f *Failing) status(status int) bool {
-	if len(f.Status) == 0 {
-		return status >= 500
-	}
 	return slices.ContainsFunc(f.Status, func(r StatusRange) bool { return r.From <= status && status <= r.To })
 }
 

@@ -20,7 +20,7 @@ const ripe = 400 * time.Millisecond
 
 func scoredCanary(weight int, stable, candidate Upstream) Service {
 	s := canary(weight, stable, candidate)
-	s.Scoring = &Scoring{ID: "d1", Maturity: time.Minute}
+	s.Scoring = &Scoring{ID: "d1", Maturity: time.Minute, Failing: Failing{Status: []StatusRange{{500, 599}}}}
 	return s
 }
 
@@ -271,14 +271,15 @@ func TestFailing(t *testing.T) {
 		up   Upstream
 		want bool
 	}{
-		{"500", Failing{}, reply(500), true},
-		{"499", Failing{}, reply(499), false},
+		{"500", Failing{Status: []StatusRange{{500, 599}}}, reply(500), true},
+		{"nothing", Failing{}, reply(500), false},
+		{"499", Failing{Status: []StatusRange{{500, 599}}}, reply(499), false},
 		{"statuses", Failing{Status: []StatusRange{{404, 404}, {500, 502}}}, reply(404), true},
 		{"other status", Failing{Status: []StatusRange{{404, 404}, {500, 502}}}, reply(503), false},
 		{"field", Failing{Header: "x-failed"}, reply(200, "X-Failed: no"), true},
 		{"value", Failing{Header: "X-Failed", Value: "yes"}, reply(200, "X-Failed: no", "X-Failed: yes"), true},
 		{"other value", Failing{Header: "X-Failed", Value: "yes"}, reply(200, "X-Failed: no"), false},
-		{"field and status", Failing{Header: "X-Failed"}, reply(500), true},
+		{"field or status", Failing{Header: "X-Failed", Status: []StatusRange{{500, 599}}}, reply(500), true},
 		{"slow", Failing{Slower: 10 * time.Millisecond}, slow, true},
 		{"not slow", Failing{Slower: time.Minute}, slow, false},
 		{"refuses", Failing{Status: []StatusRange{{404, 404}}}, refusing(t), true},

@@ -199,10 +199,23 @@ func (d *decoder) structure(n ast.Node, dst reflect.Value, path string) *Error {
 		return nil
 	}
 	m, ok := n.(ast.MapNode)
-	if !ok {
-		return d.word(n, dst, path)
+	if ok {
+		return d.mapping(m, dst, path)
 	}
-	return d.mapping(m, dst, path)
+	if i := shortOf(dst.Type()); i >= 0 && isScalar(n) {
+		return d.value(n, dst.Field(i), path)
+	}
+	return d.word(n, dst, path)
+}
+
+// shortOf returns the index of the field whose value may stand for the whole; -1 is none.
+func shortOf(t reflect.Type) int {
+	for i := range t.NumField() {
+		if t.Field(i).Tag.Get("spec") == "short" {
+			return i
+		}
+	}
+	return -1
 }
 
 // word decodes one word in place of a mapping that is a choice: "canary" is

@@ -65,7 +65,7 @@ func (s *Spec) settle(given func(path string) bool) {
 func defaultBlueGreen() *BlueGreen { return &BlueGreen{Bake: Duration(10 * time.Second)} }
 
 func defaultCanary() *Canary {
-	bake := CanaryStep{Bake: Duration(time.Minute)}
+	bake := CanaryStep{Bake: Bake{Max: Duration(time.Minute)}}
 	return &Canary{
 		Steps:     []CanaryStep{{Weight: 5}, bake, {Weight: 25}, bake, {Weight: 50}, bake, {Weight: 100}, bake},
 		Instances: InstancesAuto,
@@ -81,7 +81,7 @@ func defaultMirror() *Mirror {
 }
 
 func defaultRolling() *Rolling {
-	return &Rolling{MaxSurge: "25%", MaxUnavailable: "0", Bake: Duration(5 * time.Second)}
+	return &Rolling{MaxSurge: "25%", MaxUnavailable: "0", Bake: Bake{Max: Duration(5 * time.Second)}}
 }
 
 func defaultExclusive() *Exclusive {
@@ -95,6 +95,25 @@ func defaultExclusive() *Exclusive {
 func defaultWorker() *Worker {
 	return &Worker{Order: OrderOverlap, Bake: Duration(10 * time.Second)}
 }
+
+func defaultAnalysis() *Analysis {
+	return &Analysis{
+		FalseAlarms:  1,
+		WrongPasses:  5,
+		Errors:       CompareErrors{Margin: 0.5, Factor: 1},
+		Latency:      CompareLatency{Factor: 1.2},
+		Failures:     Failures{Status: []StatusRange{"5xx"}, GRPC: []int{2, 4, 13, 14, 15}},
+		Maturity:     Duration(10 * time.Second),
+		WarmUp:       Duration(10 * time.Second),
+		Inconclusive: InconclusiveApprove,
+	}
+}
+
+func defaultAnalysisCheck() *AnalysisCheck {
+	return &AnalysisCheck{Every: Duration(30 * time.Second), Timeout: Duration(10 * time.Second), Failures: 1}
+}
+
+func defaultTrafficProbe() *TrafficProbe { return &TrafficProbe{Rate: 1} }
 
 func defaultHook() *Hook {
 	return &Hook{Timeout: Duration(30 * time.Second), OnFailure: OnFailureAbort}
@@ -114,6 +133,7 @@ func defaultOf(t reflect.Type) reflect.Value {
 	for _, d := range []any{
 		defaultBlueGreen(), defaultCanary(), defaultApprove(), defaultMirror(), defaultRolling(), defaultExclusive(),
 		defaultWorker(), defaultHook(), defaultCheck(), defaultCheckHTTP(),
+		defaultAnalysis(), defaultAnalysisCheck(), defaultTrafficProbe(),
 	} {
 		if v := reflect.ValueOf(d).Elem(); v.Type() == t {
 			return v

@@ -16,7 +16,7 @@ import (
 // typesSource are the files with the types; their comments are the schema's
 // descriptions, so that an editor shows what the code says.
 //
-//go:embed spec.go strategy.go
+//go:embed spec.go strategy.go analysis.go
 var typesSource embed.FS
 
 // Schema returns a JSON Schema (draft 2020-12) of segue.yaml, made from the Go
@@ -67,6 +67,12 @@ func schemaOf(t reflect.Type) *jsonschema.Schema {
 			Examples: []any{"5%", "0.5%"},
 			Extras:   map[string]any{"type": []string{"string", "number"}, "minimum": 0, "maximum": 100},
 		}
+	case reflect.TypeFor[StatusRange]():
+		return &jsonschema.Schema{
+			Pattern:  `^([1-5]xx|[1-5][0-9][0-9](-[1-5][0-9][0-9])?)$`,
+			Examples: []any{"5xx", 404, "500-503"},
+			Extras:   map[string]any{"type": []string{"string", "integer"}, "minimum": 100, "maximum": 599},
+		}
 	case reflect.TypeFor[CandidateInstances]():
 		return &jsonschema.Schema{
 			Pattern:  `^(auto|full|[0-9]+)$`,
@@ -100,6 +106,11 @@ func complete(s *jsonschema.Schema, value reflect.Value) {
 		property.Description = inYAML(property.Description, value.Type().Field(f.index).Name, f.name)
 		completeField(property, v)
 	}
+	if i := shortOf(value.Type()); i >= 0 {
+		short, _ := s.Properties.Get(fields[i].name)
+		also(s, "string")
+		s.Pattern = short.Pattern
+	}
 	exclude(s, fields, value)
 	if words := wordsOf(value.Type()); len(words) > 0 {
 		also(s, "string")
@@ -110,6 +121,9 @@ func complete(s *jsonschema.Schema, value reflect.Value) {
 func completeField(s *jsonschema.Schema, v reflect.Value) {
 	switch v.Kind() {
 	case reflect.Pointer:
+		if v.Type().Elem().Kind() != reflect.Struct {
+			return
+		}
 		complete(s, defaultOf(v.Type().Elem()))
 		orNull(s)
 	case reflect.Struct:
@@ -213,7 +227,7 @@ type comments map[string]string
 // readComments reads them from the source of the types.
 func readComments() (comments, error) {
 	c := comments{}
-	for _, name := range []string{"spec.go", "strategy.go"} {
+	for _, name := range []string{"spec.go", "strategy.go", "analysis.go"} {
 		source, err := typesSource.ReadFile(name)
 		if err != nil {
 			return nil, err

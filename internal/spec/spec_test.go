@@ -88,21 +88,22 @@ func drawStrategy(t *rapid.T, s *Spec) {
 	bake := duration("bake", 0)
 	rules := rapid.SampledFrom([][]Match{nil, {{Header: "X-A", Value: "b"}, {Cookie: "c"}, {Query: "d e"}, {Host: "next.test"}}}).Draw(t, "rules")
 	approve := rapid.SampledFrom([]*Approve{nil, {Deadline: 1, Then: ThenPromote}, defaultApprove()}).Draw(t, "approve")
+	analysis := rapid.SampledFrom([]*Analysis{nil, defaultAnalysis(), {FalseAlarms: 1, WrongPasses: 1, Errors: CompareErrors{Factor: 2}, Failures: Failures{Status: []StatusRange{"404"}, GRPC: []int{}}, Maturity: 1, Inconclusive: InconclusiveAbort, Checks: []AnalysisCheck{{Webhook: "https://x.test/", Every: minCheckEvery, Timeout: 1, Failures: 2}}}}).Draw(t, "analysis")
 	s.Strategy = Strategy{}
 	switch rapid.IntRange(0, 4).Draw(t, "strategy") {
 	case 0:
 		s.Strategy.BlueGreen = &BlueGreen{Preview: rules, Approve: approve, Bake: bake}
 	case 1:
-		steps := []CanaryStep{{Weight: rapid.IntRange(1, 99).Draw(t, "weight")}, {Bake: bake + 1}, {Verify: &Verify{Checks: []Check{drawCheck(t)}}}, {Weight: 100}}
+		steps := []CanaryStep{{Weight: rapid.IntRange(1, 99).Draw(t, "weight")}, {Bake: Bake{Max: bake + 1, Early: analysis != nil}}, {Verify: &Verify{Checks: []Check{drawCheck(t)}}}, {Weight: 100}}
 		if approve != nil {
 			steps = append(steps, CanaryStep{Approve: approve})
 		}
-		s.Strategy.Canary = &Canary{Steps: steps, Instances: rapid.SampledFrom([]CandidateInstances{"auto", "full", "3"}).Draw(t, "candidates"), Match: rules}
+		s.Strategy.Canary = &Canary{Steps: steps, Instances: rapid.SampledFrom([]CandidateInstances{"auto", "full", "3"}).Draw(t, "candidates"), Match: rules, Analysis: analysis}
 		if rapid.Bool().Draw(t, "mirror") {
 			s.Strategy.Canary.Mirror = defaultMirror()
 		}
 	case 2:
-		s.Strategy.Rolling = &Rolling{MaxSurge: rapid.SampledFrom([]Amount{"1", "25%"}).Draw(t, "surge"), MaxUnavailable: "0%", Bake: bake, Match: rules}
+		s.Strategy.Rolling = &Rolling{MaxSurge: rapid.SampledFrom([]Amount{"1", "25%"}).Draw(t, "surge"), MaxUnavailable: "0%", Bake: Bake{Max: bake}, Analysis: analysis, Match: rules}
 	case 3:
 		hold := duration("hold", 2)
 		s.Strategy.Exclusive = &Exclusive{Hold: Hold{Time: hold, Requests: 5, Bytes: minHeldBytes}, Ready: hold - 1, Bake: bake}

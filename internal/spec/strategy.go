@@ -35,6 +35,8 @@ type Canary struct {
 	// Steps are done in this order; weights rise, and after the last step the
 	// candidate gets the rest of the traffic.
 	Steps []CanaryStep `yaml:"steps" json:"steps" jsonschema:"minItems=1"`
+	// Analysis judges the candidate in every bake.
+	Analysis *Analysis `yaml:"analysis,omitempty" json:"analysis,omitempty"`
 	// Instances is how many the candidate has before it gets all traffic: auto
 	// is its weight's share of them, full is all, and a number is that many. It is
 	// scaled before a shift.
@@ -51,7 +53,7 @@ type CanaryStep struct {
 	// Weight is the candidate's share of the traffic from here on, in percent.
 	Weight int `yaml:"weight,omitempty" json:"weight,omitempty" jsonschema:"minimum=1,maximum=100" spec:"choice"`
 	// Bake watches the candidate for a time.
-	Bake Duration `yaml:"bake,omitempty" json:"bake,omitempty" spec:"choice"`
+	Bake Bake `yaml:"bake,omitempty" json:"bake,omitzero" spec:"choice"`
 	// Approve waits for somebody's word.
 	Approve *Approve `yaml:"approve,omitempty" json:"approve,omitempty" spec:"choice"`
 	// Verify checks the candidate.
@@ -122,8 +124,10 @@ type Rolling struct {
 	// MaxUnavailable is how many may be missing, as a count or in percent, rounded
 	// down.
 	MaxUnavailable Amount `yaml:"max_unavailable" json:"max_unavailable"`
-	// Bake is how long the new instances are watched after each replacement.
-	Bake Duration `yaml:"bake" json:"bake"`
+	// Bake watches the new instances after each replacement.
+	Bake Bake `yaml:"bake" json:"bake"`
+	// Analysis judges the candidate in every bake.
+	Analysis *Analysis `yaml:"analysis,omitempty" json:"analysis,omitempty"`
 	// Match chooses requests that go to the candidate whatever its weight.
 	Match []Match `yaml:"match,omitempty" json:"match,omitempty"`
 }

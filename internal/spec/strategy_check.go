@@ -69,6 +69,7 @@ func (c *checker) approve(field string, a *Approve) {
 func (c *checker) canary(field string, y Canary, s *Spec) {
 	c.addError(field+".instances", y.Instances.check())
 	c.matches(field+".match", y.Match, s.Route)
+	c.analysis(field+".analysis", y.Analysis, s)
 	if y.Mirror != nil {
 		c.mirror(field+".mirror", *y.Mirror)
 	}
@@ -99,9 +100,9 @@ func (c *checker) rises(field string, weight, before int) {
 
 func (c *checker) canaryStep(field string, step CanaryStep, s *Spec) {
 	c.choice(field, "does nothing: a weight is from 1 to 100, a bake longer than 0s", []option{
-		{"weight", step.Weight != 0}, {"bake", step.Bake != 0}, {"approve", step.Approve != nil}, {"verify", step.Verify != nil},
+		{"weight", step.Weight != 0}, {"bake", step.Bake.Max != 0}, {"approve", step.Approve != nil}, {"verify", step.Verify != nil},
 	})
-	c.notNegative(field+".bake", step.Bake)
+	c.bake(field+".bake", step.Bake, s.Strategy.Canary.Analysis)
 	c.approve(field+".approve", step.Approve)
 	if step.Verify == nil {
 		return
@@ -130,7 +131,8 @@ func (c *checker) rolling(field string, r Rolling, s *Spec) {
 	if surge == nil && unavailable == nil {
 		c.room(field, r, s.Instances)
 	}
-	c.notNegative(field+".bake", r.Bake)
+	c.bake(field+".bake", r.Bake, r.Analysis)
+	c.analysis(field+".analysis", r.Analysis, s)
 	c.matches(field+".match", r.Match, s.Route)
 }
 

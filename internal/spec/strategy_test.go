@@ -39,9 +39,9 @@ strategy:
 	check := *defaultCheck()
 	check.Command = []string{"x"}
 	want := []CanaryStep{
-		{Bake: Duration(10 * time.Second)}, {Verify: &Verify{}}, {Weight: 10}, {Approve: defaultApprove()}, {Approve: defaultApprove()},
+		{Bake: Bake{Max: Duration(10 * time.Second)}}, {Verify: &Verify{}}, {Weight: 10}, {Approve: defaultApprove()}, {Approve: defaultApprove()},
 		{Approve: &Approve{Deadline: Duration(time.Hour), Then: ThenPromote}}, {Verify: &Verify{Checks: []Check{check}}},
-		{Weight: 100}, {Bake: Duration(time.Minute)},
+		{Weight: 100}, {Bake: Bake{Max: Duration(time.Minute)}},
 	}
 	if got := s.Strategy.Canary.Steps; !reflect.DeepEqual(got, want) {
 		t.Errorf("got %+v, want %+v", got, want)
