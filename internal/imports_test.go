@@ -21,12 +21,13 @@ func allowed() map[string][]string {
 		"internal/cli":               {"internal/api", "internal/prove", "internal/spec", "internal/daemon", "internal/proxy"},
 		"internal/daemon":            {"internal/api", "internal/artifact", "internal/deploy", "internal/driver/process", "internal/journal", "internal/proxy"},
 		"internal/api":               {"internal/deploy", "internal/spec", "internal/artifact"},
-		"internal/deploy":            {"internal/artifact", "internal/driver", "internal/health", "internal/journal", "internal/proxy", "internal/spec"},
+		"internal/deploy":            {"internal/analysis", "internal/artifact", "internal/driver", "internal/health", "internal/journal", "internal/proxy", "internal/spec"},
 		"internal/driver":            {"internal/health"},
 		"internal/driver/process":    {"internal/driver", "internal/health"},
 		"internal/driver/drivertest": {"internal/driver", "internal/health"},
 		"internal/proxy":             {"internal/health", "internal/proxy/h1"},
 		"bench":                      {"internal/proxy", "internal/health"},
+		"bench/analysis":             {"internal/analysis"},
 	}
 }
 
