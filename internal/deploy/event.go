@@ -145,6 +145,15 @@ type (
 		Output string        `json:"output,omitempty"`
 		Took   time.Duration `json:"took"`
 	}
+	// Judged is what the analysis of a deployment has found so far.
+	Judged struct {
+		Finding
+		// State is what its judge goes on from, Epoch and Given what it has been given by
+		// then: of stable and of the candidate, under each weight.
+		State json.RawMessage          `json:"state"`
+		Epoch string                   `json:"epoch"`
+		Given map[string][]proxy.Score `json:"given"`
+	}
 	// TurnedBack begins the way back: the steps not done are skipped, those of
 	// Plan follow.
 	TurnedBack struct {
@@ -223,6 +232,7 @@ func (TurnedBack) kind() string       { return "turned-back" }
 func (Finished) kind() string         { return "finished" }
 func (Noted) kind() string            { return "noted" }
 func (Measured) kind() string         { return "measured" }
+func (Judged) kind() string           { return "judged" }
 func (Retiring) kind() string         { return "retiring" }
 func (Retired) kind() string          { return "retired" }
 func (Collected) kind() string        { return "collected" }
@@ -285,6 +295,8 @@ func decodeBody(kind string, data []byte) (Body, error) {
 		return decode[Noted](data)
 	case Measured{}.kind():
 		return decode[Measured](data)
+	case Judged{}.kind():
+		return decode[Judged](data)
 	case Retiring{}.kind():
 		return decode[Retiring](data)
 	case Retired{}.kind():

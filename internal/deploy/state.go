@@ -164,6 +164,8 @@ type Deployment struct {
 	// Paused is the pause that is on, or nil. Full: bakes and approvals are skipped.
 	Paused *Pause `json:"paused,omitempty"`
 	Full   bool   `json:"full,omitempty"`
+	// Analysis is what the analysis has found so far; nil is nothing.
+	Analysis *Finding `json:"analysis,omitempty"`
 	// AbortRequested: somebody asked to abort it; AbortReason says who and why.
 	AbortRequested bool      `json:"abort_requested,omitempty"`
 	AbortReason    string    `json:"abort_reason,omitempty"`
@@ -330,6 +332,9 @@ func (d Deployment) Apply(e Event) Deployment {
 		if b.Step >= 0 {
 			d.Steps[b.Step].Approved = true
 		}
+	case Judged:
+		found := b.Finding
+		d.Analysis = &found
 	case TurnedBack:
 		d.skip()
 		d.Phase, d.Reason, d.Paused = PhaseTakingBack, b.Reason, nil

@@ -19,7 +19,7 @@ func (s *service) approve(ctx context.Context, d *Deployment, i int) (Outcome, e
 		return Outcome{Message: "skipped, since the deployment was promoted in full"}, nil
 	}
 	deadline := time.Duration(st.Deadline)
-	if _, err := s.watch(ctx, d, st.Began, st.Began.Add(deadline)); err != nil {
+	if _, err := s.watch(ctx, d, st.Began, st.Began.Add(deadline), false); err != nil {
 		return Outcome{}, err
 	}
 	nobody := fmt.Sprintf("nobody promoted %s within %s", d.ID, deadline)
@@ -44,7 +44,7 @@ func (s *service) stand(ctx context.Context, d *Deployment) error {
 	if pause == nil {
 		return nil
 	}
-	_, err := s.watch(standing, d, pause.Since, pause.Until)
+	_, err := s.watch(standing, d, pause.Since, pause.Until, false)
 	switch {
 	case standing.Err() != nil:
 		return nil

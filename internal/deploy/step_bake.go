@@ -2,10 +2,12 @@ package deploy
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"time"
 
+	"github.com/segue-deploy/segue/internal/analysis"
 	"github.com/segue-deploy/segue/internal/driver"
 	"github.com/segue-deploy/segue/internal/journal"
 	"github.com/segue-deploy/segue/internal/proxy"
@@ -19,6 +21,8 @@ const (
 	// requests have met already, and deathTick how often it is asked meanwhile.
 	deathNotice = 500 * time.Millisecond
 	deathTick   = 50 * time.Millisecond
+	// approveDeadline is how long a deployment stands whose analysis is inconclusive.
+	approveDeadline = time.Hour
 )
 
 // bake watches a release under traffic. It fails when an instance dies or stops
@@ -28,23 +32,68 @@ func (s *service) bake(ctx context.Context, d *Deployment, st StepState) (Outcom
 	if d.Full {
 		return Outcome{Message: "skipped, since the deployment was promoted in full"}, nil
 	}
-	watch, err := s.watch(ctx, d, st.Began, st.Began.Add(time.Duration(st.For)))
+	watch, err := s.watch(ctx, d, st.Began, st.Began.Add(time.Duration(st.For)), st.Early)
 	if err != nil {
 		return Outcome{}, err
 	}
-	return Outcome{Message: watch.String()}, nil
+	if watch.judging == nil || !s.compares(d) {
+		return Outcome{Message: watch.String()}, nil
+	}
+	return s.concluded(ctx, d, &watch)
+}
+
+// compares says whether the candidate has traffic beside stable.
+func (s *service) compares(d *Deployment) bool {
+	state := s.snapshot()
+	weight := state.Weights[d.Candidate]
+	return 0 < weight && weight < 100
+}
+
+// concluded ends a bake whose analysis hasn't failed. One that has not come to a verdict
+// does what the spec says.
+func (s *service) concluded(ctx context.Context, d *Deployment, watch *bakeWatch) (Outcome, error) {
+	if err := s.keepFinding(ctx, d, watch.judging); err != nil {
+		return Outcome{}, err
+	}
+	f := watch.judging.finding()
+	message := fmt.Sprintf("%s; the analysis says %s: %s", watch, f.Verdict, f.Reason)
+	if f.Verdict == analysis.Pass {
+		return Outcome{Message: message}, nil
+	}
+	switch watch.judging.spec.Inconclusive {
+	case spec.InconclusiveAbort:
+		return Outcome{}, errors.New("analysis: inconclusive at the end of the bake: " + f.Reason)
+	case spec.InconclusiveApprove:
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		if now := s.state.Deployment(d.Number); now.Paused != nil {
+			break
+		}
+		pause := PauseRequested{Until: time.Now().Add(approveDeadline), Then: spec.ThenAbort, Actor: itself("the analysis is inconclusive")}
+		if err := s.commitLocked(ctx, entry{d.Number, pause}); err != nil {
+			return Outcome{}, err
+		}
+	}
+	return Outcome{Message: message}, nil
 }
 
 // watch looks at a deployment's candidate until a time, and until all its instances
 // are ready. It fails when an instance has died since the watch began or is not
 // healthy, or when too many of its answers are errors.
-func (s *service) watch(ctx context.Context, d *Deployment, since, until time.Time) (bakeWatch, error) {
+//
+// Early ends it as soon as the deployment's analysis passes.
+func (s *service) watch(ctx context.Context, d *Deployment, since, until time.Time, early bool) (bakeWatch, error) {
 	state := s.snapshot()
 	candidate := state.Release(d.Candidate)
 	watch := bakeWatch{settings: candidate.Spec.Guard, restarts: map[string]int{}}
-	if err := s.lookBack(ctx, d, &watch); err != nil {
+	err := s.lookBack(ctx, d, &watch)
+	if err != nil {
 		return watch, err
 	}
+	if watch.judging, err = s.judging(ctx, d); err != nil {
+		return watch, err
+	}
+	defer watch.judging.ask(ctx)()
 	// Instances may have to start anew if the machine did.
 	patience := until
 	if now := time.Now(); now.After(until) {
@@ -55,12 +104,12 @@ func (s *service) watch(ctx context.Context, d *Deployment, since, until time.Ti
 	tick := time.NewTicker(bakeTick)
 	defer tick.Stop()
 	for {
-		all, err := s.look(ctx, &watch, candidate.ID, since)
+		all, err := s.look(ctx, d, &watch, since)
 		if err != nil {
 			return watch, err
 		}
 		now := time.Now()
-		if all && !now.Before(until) {
+		if all && (!now.Before(until) || early && watch.passed()) {
 			return watch, nil
 		}
 		if now.After(patience) {
@@ -69,6 +118,11 @@ func (s *service) watch(ctx context.Context, d *Deployment, since, until time.Ti
 		select {
 		case <-tick.C:
 		case <-changes:
+		case a := <-watch.judging.heard():
+			watch.judging.hear(a)
+			if f := watch.judging.finding(); f.Verdict == analysis.Fail {
+				return watch, errors.Join(errors.New("analysis: "+f.Reason), s.keepFinding(ctx, d, watch.judging))
+			}
 		case <-ctx.Done():
 			return watch, context.Cause(ctx)
 		}
@@ -77,8 +131,8 @@ func (s *service) watch(ctx context.Context, d *Deployment, since, until time.Ti
 
 // look is one look at the candidate. It says whether all instances are ready that
 // should be; of one that does not run, or is going, none should.
-func (s *service) look(ctx context.Context, watch *bakeWatch, candidate string, since time.Time) (all bool, err error) {
-	state := s.snapshot()
+func (s *service) look(ctx context.Context, d *Deployment, watch *bakeWatch, since time.Time) (all bool, err error) {
+	state, candidate := s.snapshot(), d.Candidate
 	running, runs := state.Running[candidate]
 	if !runs || running.Retiring {
 		return true, nil
@@ -95,6 +149,9 @@ func (s *service) look(ctx context.Context, watch *bakeWatch, candidate string, 
 	if stats, err := s.e.stats(ctx); err == nil {
 		if err := watch.counters(stats.Epoch, serviceStats(stats, s.name), candidate); err != nil {
 			return false, s.cause(ctx, watch, candidate, since, err)
+		}
+		if err := s.judge(ctx, d, watch.judging, stats); err != nil {
+			return false, err
 		}
 	}
 	return ready(instances) >= running.Instances, nil
@@ -156,6 +213,13 @@ type bakeWatch struct {
 	base     counts
 	// sum holds the counts of earlier runs of the proxy, now those of this one.
 	sum, now counts
+	// judging is the deployment's analysis, or nil.
+	judging *judging
+}
+
+// passed says whether the analysis lets the candidate pass.
+func (w *bakeWatch) passed() bool {
+	return w.judging != nil && w.judging.finding().Verdict == analysis.Pass
 }
 
 // counts are a release's answers, how many of them were bad, and of these how many were

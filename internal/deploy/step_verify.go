@@ -105,6 +105,11 @@ func (s *service) tryCheck(ctx context.Context, release string, check spec.Check
 		}
 		return "", nil
 	}
+	return s.exec(ctx, release, check.Command, addressesOf(instances))
+}
+
+// addressesOf tells a command where the candidate's instances are.
+func addressesOf(instances []driver.Instance) map[string]string {
 	var addresses []string
 	for _, in := range instances {
 		if in.Target.Address != "" {
@@ -115,7 +120,7 @@ func (s *service) tryCheck(ctx context.Context, release string, check spec.Check
 	if len(addresses) > 0 {
 		env["SEGUE_CANDIDATE"] = addresses[0]
 	}
-	return s.exec(ctx, release, check.Command, env)
+	return env
 }
 
 // exec runs a command in the surroundings of a release. An error has its last lines.

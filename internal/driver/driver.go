@@ -15,6 +15,7 @@ package driver
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"time"
 
@@ -177,7 +178,8 @@ type Driver interface {
 	// Exec runs a command once in the surroundings of the release: its
 	// directory, environment with env added, and user, though not as an
 	// instance. It returns what the command printed, also with an error, and
-	// ends the command and all its children when ctx ends.
+	// ends the command and all its children when ctx ends. Of a command that ran and
+	// ended with another code than 0 the error is an *[ExitError].
 	Exec(ctx context.Context, r Release, command []string, env map[string]string) (output string, err error)
 
 	// List returns the instances of all services, ordered by ID.
@@ -201,3 +203,8 @@ type Driver interface {
 	// is closed when ctx ends.
 	Watch(ctx context.Context) <-chan struct{}
 }
+
+// ExitError says that a command has ended with another code than 0.
+type ExitError struct{ Code int }
+
+func (e *ExitError) Error() string { return fmt.Sprintf("exited with code %d", e.Code) }

@@ -77,6 +77,28 @@ func (h Histogram) Quantile(q float64) time.Duration {
 	return h.max
 }
 
+// Above is how many durations are longer than the lowest bound between two buckets that
+// isn't below d.
+func (h Histogram) Above(d time.Duration) uint64 {
+	var n uint64
+	for i, count := range h.counts {
+		if low, _ := bucketBounds(i); low >= d {
+			n += count
+		}
+	}
+	return n
+}
+
+// Bound is [Histogram.Quantile] rounded up to a bound between two buckets.
+func (h Histogram) Bound(q float64) time.Duration {
+	d := h.Quantile(q)
+	low, high := bucketBounds(bucketOf(d))
+	if d == low {
+		return low
+	}
+	return high
+}
+
 // Plus returns the histogram of all durations of h and o.
 func (h Histogram) Plus(o Histogram) Histogram {
 	if o.count == 0 {

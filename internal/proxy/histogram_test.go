@@ -74,7 +74,7 @@ func TestHistogramEmpty(t *testing.T) {
 
 func TestHistogramPlusMinusJSON(t *testing.T) {
 	draw := rapid.SliceOf(rapid.Custom(func(t *rapid.T) time.Duration {
-		return time.Duration(rapid.Int64Range(0, int64(time.Hour)).Draw(t, "d"))
+		return time.Duration(rapid.Int64Range(0, int64(15*time.Minute)).Draw(t, "d"))
 	}))
 	rapid.Check(t, func(t *rapid.T) {
 		var a, b, both Histogram
@@ -132,4 +132,31 @@ func form(t interface{ Fatal(...any) }, h Histogram) (j histogramJSON) {
 		t.Fatal(err)
 	}
 	return j
+}
+
+// Above and Bound agree with each other: as many are above a quantile's bound as can be.
+func TestHistogramAbove(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		var h Histogram
+		all := rapid.SliceOfN(rapid.Int64Range(0, int64(15*time.Minute)), 1, 100).Draw(t, "durations")
+		for _, d := range all {
+			h.Observe(time.Duration(d))
+		}
+		bound := h.Bound(rapid.Float64Range(0, 1).Draw(t, "q"))
+		want := uint64(0)
+		for _, d := range all {
+			if low, _ := bucketBounds(bucketOf(time.Duration(d))); low >= bound {
+				want++
+			}
+		}
+		if got := h.Above(bound); got != want {
+			t.Errorf("above %s are %d, want %d", bound, got, want)
+		}
+		if low, high := bucketBounds(bucketOf(bound)); bound != low {
+			t.Errorf("%s is no bound: its bucket is from %s to %s", bound, low, high)
+		}
+		if h.Above(bound-1) != h.Above(bound) {
+			t.Errorf("a threshold between two bounds isn't rounded up: %d and %d", h.Above(bound-1), h.Above(bound))
+		}
+	})
 }

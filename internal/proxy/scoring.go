@@ -94,8 +94,8 @@ func (s Score) plus(o Score) Score {
 	return s
 }
 
-// minus returns what s counted after earlier, a snapshot of the same score.
-func (s Score) minus(earlier Score) Score {
+// Minus returns what s counted after earlier, a snapshot of the same score.
+func (s Score) Minus(earlier Score) Score {
 	s.Requests -= earlier.Requests
 	s.Failed -= earlier.Failed
 	s.Latency = s.Latency.Minus(earlier.Latency)
@@ -111,7 +111,7 @@ func scoresSince(s, zero []Score) []Score {
 	var all []Score
 	for _, score := range s {
 		if i := slices.IndexFunc(zero, func(z Score) bool { return compareScores(score, z) == 0 }); i >= 0 {
-			score = score.minus(zero[i])
+			score = score.Minus(zero[i])
 		}
 		all = append(all, score)
 	}

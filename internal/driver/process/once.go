@@ -111,7 +111,7 @@ func finish(ctx context.Context, pid int) error {
 	case status.Signaled():
 		return fmt.Errorf("killed by %s", unix.SignalName(status.Signal()))
 	case status.ExitStatus() != 0:
-		return fmt.Errorf("exited with code %d", status.ExitStatus())
+		return &driver.ExitError{Code: status.ExitStatus()}
 	}
 	return nil
 }
