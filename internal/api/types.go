@@ -37,6 +37,8 @@ type (
 	Endings = deploy.Endings
 	// Ending counts requests by how they ended.
 	Ending = deploy.Ending
+	// Finding is what an analysis has found.
+	Finding = deploy.Finding
 	// Waits counts requests that were kept waiting.
 	Waits = deploy.Waits
 	// Latency sums up answers of a span of time.

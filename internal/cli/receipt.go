@@ -67,6 +67,7 @@ func printReceipt(out io.Writer, r api.Receipt) error {
 	if err := printLatency(out, r); err != nil {
 		return err
 	}
+	printAnalysis(out, r.Analysis)
 	for _, u := range r.Unknown {
 		fmt.Fprintf(out, "  not known: %s\n", u)
 	}
@@ -264,4 +265,21 @@ func printLatency(out io.Writer, r api.Receipt) error {
 		fmt.Fprintf(w, "  %s\t%d\t%s\t%s\t%s\t\n", row.name, row.l.Count, rough(row.l.P50), rough(row.l.P99), rough(row.l.Max))
 	}
 	return w.Flush()
+}
+
+// printAnalysis says what an analysis has found; nil is nothing.
+func printAnalysis(out io.Writer, f *api.Finding) {
+	if f == nil {
+		return
+	}
+	fmt.Fprintf(out, "  analysis: %s\n", oneLine(f.String()))
+	for _, m := range f.Report.Metrics {
+		fmt.Fprintf(out, "    %s\n", m)
+	}
+	for _, c := range f.Checks {
+		fmt.Fprintf(out, "    %s: %s%s\n", c.Name, c.Verdict, because(c.Found))
+	}
+	for _, w := range f.Report.Warnings {
+		fmt.Fprintf(out, "    warning: %s\n", w)
+	}
 }

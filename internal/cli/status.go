@@ -124,6 +124,9 @@ func deploymentNotes(service string, d api.Deployment, now time.Time) []string {
 	if d.Phase.Final() {
 		return notes
 	}
+	if a := d.Analysis; a != nil {
+		notes = append(notes, fmt.Sprintf("%s: analysis: %s", d.ID, oneLine(a.String())))
+	}
 	if p := previewing(d); p != nil {
 		notes = append(notes, p.String())
 	}

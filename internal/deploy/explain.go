@@ -157,6 +157,9 @@ func (s *State) explainStep(d *Deployment, st *StepState, instances []driver.Ins
 	case StepBake:
 		w.Until, w.Then = st.Began.Add(time.Duration(st.For)), "the next step is done, if nothing bad was seen"
 		w.Command = s.command("promote --full", d)
+		if analysisOf(s.Release(d.Candidate)) != nil {
+			w.What += "; the analysis says " + d.Analysis.String()
+		}
 	case StepApprove:
 		w.Then, w.Command = atDeadline(st.Then), s.command("promote", d)
 	case StepDrain, StepShrink:

@@ -77,7 +77,7 @@ func (s *service) judging(ctx context.Context, d *Deployment) (*judging, error) 
 	if a == nil || d.Phase != PhaseRunning || d.Candidate == d.Stable {
 		return nil, nil
 	}
-	j := &judging{spec: a, id: d.ID, candidate: d.Candidate, settings: settingsOf(a, d), from: judgedFrom(d, a), given: map[string][]proxy.Score{}}
+	j := &judging{spec: a, id: d.ID, candidate: d.Candidate, settings: settingsOf(a, planOf(d)), from: judgedFrom(d, a), given: map[string][]proxy.Score{}}
 	last, err := s.lastJudged(ctx, d)
 	if err != nil {
 		return nil, err
@@ -103,10 +103,10 @@ func (s *service) judging(ctx context.Context, d *Deployment) (*judging, error) 
 
 // settingsOf are what the judge goes by: every metric has the same share of the false
 // alarms.
-func settingsOf(a *spec.Analysis, d *Deployment) analysis.Settings {
+func settingsOf(a *spec.Analysis, steps []Step) analysis.Settings {
 	s := analysis.Settings{Alpha: float64(a.FalseAlarms) / 100, Beta: float64(a.WrongPasses) / 100}
-	for _, st := range d.Steps {
-		if st.Kind == StepBake && !st.Back {
+	for _, st := range steps {
+		if st.Kind == StepBake {
 			s.Ticks += int(time.Duration(st.For) / judgeEvery)
 		}
 	}
@@ -118,6 +118,17 @@ func settingsOf(a *spec.Analysis, d *Deployment) analysis.Settings {
 		s.Metrics[i].Share = 1 / float64(len(s.Metrics))
 	}
 	return s
+}
+
+// planOf are the steps of a deployment's way in.
+func planOf(d *Deployment) []Step {
+	var steps []Step
+	for _, st := range d.Steps {
+		if !st.Back {
+			steps = append(steps, st.Step)
+		}
+	}
+	return steps
 }
 
 // judgedFrom is when the requests begin to be mature that came after the warm-up. It is
@@ -284,47 +295,27 @@ func (j *judging) finding() Finding {
 	return f
 }
 
+// String is the verdict with its reason; of nil it is that nothing is known yet.
+func (f *Finding) String() string {
+	if f == nil {
+		return "nothing yet"
+	}
+	return fmt.Sprintf("%s: %s", f.Verdict, f.Reason)
+}
+
 // reasonOf says in one sentence why a verdict is what it is.
 func reasonOf(r analysis.Report) string {
 	var parts []string
 	for _, m := range r.Metrics {
-		if r.Verdict == analysis.Fail && m.Name != r.Culprit {
-			continue
+		if r.Verdict != analysis.Fail || m.Name == r.Culprit {
+			parts = append(parts, m.String())
 		}
-		parts = append(parts, metricText(m))
 	}
 	text := strings.Join(parts, "; ")
 	if r.Verdict == analysis.Inconclusive && r.Missing > 0 {
 		text += fmt.Sprintf("; about %d more requests of the candidate would tell, if they go on like this", r.Missing)
 	}
 	return text
-}
-
-func metricText(m analysis.MetricReport) string {
-	if m.Candidate.Requests == 0 {
-		return fmt.Sprintf("%s: none of the candidate's requests could be judged yet", m.Name)
-	}
-	what := "failed"
-	if m.Kind == analysis.Latency {
-		what = fmt.Sprintf("took longer than %s", m.Above.Candidate)
-	}
-	text := fmt.Sprintf("%s: %d of %s of the candidate %s (%s)", m.Name, m.Candidate.Failed, plural(int(m.Candidate.Requests), "request"), what, shareText(m.Candidate))
-	if m.Kind == analysis.Latency {
-		text += fmt.Sprintf(", and of stable longer than %s", m.Above.Stable)
-	} else {
-		text += ", of stable"
-	}
-	text += fmt.Sprintf(" %d of %d (%s)", m.Stable.Failed, m.Stable.Requests, shareText(m.Stable))
-	evidence, enough, sense := m.Fail.Value, m.Fail.Enough, "against it"
-	if m.Pass.Value/m.Pass.Enough > m.Fail.Value/m.Fail.Enough {
-		evidence, enough, sense = m.Pass.Value, m.Pass.Enough, "for it"
-	}
-	return text + fmt.Sprintf("; the evidence %s is %.3g, enough is %.3g", sense, evidence, enough)
-}
-
-// shareText is a share with the interval that holds it.
-func shareText(e analysis.Estimate) string {
-	return fmt.Sprintf("%.3g %%, between %.3g and %.3g %%", 100*e.Share, 100*e.Low, 100*e.High)
 }
 
 // ask begins to ask the sources, until the function that is returned is called.

@@ -42,8 +42,10 @@ func (e *Engine) Plan(ctx context.Context, sp *spec.Spec) (Preview, error) {
 	if note := state.longestHold(candidate); note != "" {
 		notes = append(notes, note)
 	}
+	steps := plan(&state, candidate)
+	notes = append(notes, e.forecast(&state, candidate, steps)...)
 	return Preview{
 		Service: sp.Service, Candidate: candidate.ID, Stable: state.Stable,
-		Steps: plan(&state, candidate), Notes: notes,
+		Steps: steps, Notes: notes,
 	}, nil
 }

@@ -45,6 +45,8 @@ type Receipt struct {
 	Held   Waits             `json:"held"`
 	Queued Waits             `json:"queued"`
 	Mirror proxy.MirrorStats `json:"mirror"`
+	// Analysis is what the analysis has found by its end, or by now; nil is nothing.
+	Analysis *Finding `json:"analysis,omitempty"`
 	// Latency is of all answers of the service.
 	Latency LatencyReceipt `json:"latency"`
 	// Unknown are sentences on what could not be counted; none means that the
@@ -154,7 +156,7 @@ func receiptOf(service string, d Deployment, measured []Measured) Receipt {
 	r := Receipt{
 		Service: service, Deployment: d.ID, Candidate: d.Candidate, Stable: d.Stable, Kind: d.Kind,
 		Phase: d.Phase, Reason: d.Reason, Requested: d.Requested, Began: d.Began, Finished: d.Finished,
-		Steps: d.Steps, Releases: []ReleaseReceipt{},
+		Steps: d.Steps, Releases: []ReleaseReceipt{}, Analysis: d.Analysis,
 	}
 	for _, st := range d.Steps {
 		if st.Outcome.Drain != nil {
