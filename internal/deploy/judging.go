@@ -197,21 +197,18 @@ func (j *judging) observe(now time.Time, epoch string, stats proxy.ServiceStats)
 // stableArm is the key under which what stable has been given is kept.
 const stableArm = "stable"
 
-// news is what was scored of a release, or of all that aren't the candidate, since the last
-// time, by weight. A failure that is known before its request counts the next time.
+// news is what was scored of the candidate, or of the others together, since the last time,
+// by weight. A failure that is known before its request counts the next time.
 func (j *judging) news(arm string, stats proxy.ServiceStats, warm bool) map[int]proxy.Score {
 	var now []proxy.Score
 	for _, r := range stats.Releases {
 		if (r.ID == j.candidate) == (arm == j.candidate) {
-			now = append(now, r.Scores...)
+			now = proxy.PlusScores(now, r.Scores)
 		}
 	}
 	now = slices.DeleteFunc(now, func(s proxy.Score) bool { return s.ID != j.id })
 	news := map[int]proxy.Score{}
-	for i, s := range now {
-		if at := slices.IndexFunc(j.given[arm], func(g proxy.Score) bool { return g.Weight == s.Weight }); at >= 0 {
-			s = s.Minus(j.given[arm][at])
-		}
+	for i, s := range proxy.MinusScores(now, j.given[arm]) {
 		if s.Failed > s.Requests {
 			now[i].Failed -= s.Failed - s.Requests
 			s.Failed = s.Requests

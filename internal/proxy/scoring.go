@@ -94,8 +94,8 @@ func (s Score) plus(o Score) Score {
 	return s
 }
 
-// Minus returns what s counted after earlier, a snapshot of the same score.
-func (s Score) Minus(earlier Score) Score {
+// minus returns what s counted after earlier, a snapshot of the same score.
+func (s Score) minus(earlier Score) Score {
 	s.Requests -= earlier.Requests
 	s.Failed -= earlier.Failed
 	s.Latency = s.Latency.Minus(earlier.Latency)
@@ -106,12 +106,15 @@ func compareScores(a, b Score) int {
 	return cmp.Or(cmp.Compare(a.ID, b.ID), cmp.Compare(a.Weight, b.Weight))
 }
 
-// scoresSince returns what of s was counted after zero.
-func scoresSince(s, zero []Score) []Score {
+// PlusScores returns the sums of the scores of two releases, or of two times, in order.
+func PlusScores(a, b []Score) []Score { return join(a, b, compareScores, Score.plus) }
+
+// MinusScores returns what each of s counted after earlier, in the order of s.
+func MinusScores(s, earlier []Score) []Score {
 	var all []Score
 	for _, score := range s {
-		if i := slices.IndexFunc(zero, func(z Score) bool { return compareScores(score, z) == 0 }); i >= 0 {
-			score = score.Minus(zero[i])
+		if i := slices.IndexFunc(earlier, func(e Score) bool { return compareScores(score, e) == 0 }); i >= 0 {
+			score = score.minus(earlier[i])
 		}
 		all = append(all, score)
 	}

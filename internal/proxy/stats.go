@@ -249,7 +249,7 @@ func (r ReleaseStats) Minus(earlier ReleaseStats) ReleaseStats {
 	r.Drained = r.Drained.Minus(earlier.Drained)
 	r.Departed = r.Departed.Minus(earlier.Departed)
 	r.Latency = r.Latency.Minus(earlier.Latency)
-	r.Scores = scoresSince(r.Scores, earlier.Scores)
+	r.Scores = MinusScores(r.Scores, earlier.Scores)
 	return r
 }
 

@@ -89,6 +89,6 @@ func (r ReleaseStats) plus(o ReleaseStats) ReleaseStats {
 	r.Drained = r.Drained.Plus(o.Drained)
 	r.Departed = r.Departed.Plus(o.Departed)
 	r.Latency = r.Latency.Plus(o.Latency)
-	r.Scores = join(r.Scores, o.Scores, compareScores, Score.plus)
+	r.Scores = PlusScores(r.Scores, o.Scores)
 	return r
 }
