@@ -465,6 +465,21 @@ type receipt struct {
 	Queued  held
 	Mirror  mirrored
 	Unknown []string
+	// Analysis is nil for a deployment without.
+	Analysis *finding
+}
+
+// finding is what an analysis has found.
+type finding struct {
+	Verdict, Reason string
+	Report          struct {
+		Culprit string
+		Metrics []struct {
+			Name              string
+			Stable, Candidate struct{ Requests, Failed uint64 }
+		}
+	}
+	Checks []struct{ Name, Verdict, Found string }
 }
 
 // account is what became of a release's requests.

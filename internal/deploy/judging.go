@@ -94,8 +94,11 @@ func (s *service) judging(ctx context.Context, d *Deployment) (*judging, error) 
 	if j.sources, err = s.sources(d, a); err != nil {
 		return nil, err
 	}
-	for _, src := range j.sources {
+	for i, src := range j.sources {
 		j.checks = append(j.checks, CheckFinding{Name: src.name, Verdict: analysis.Inconclusive})
+		if last != nil && i < len(last.Checks) {
+			j.checks[i] = last.Checks[i]
+		}
 	}
 	j.answers = make(chan answer)
 	return j, nil
