@@ -96,6 +96,8 @@ type Metric struct {
 	// Margin is which share of the requests may fail beyond that: 0.005 is half a
 	// percentage point. It is 0 for latency.
 	Margin float64 `json:"margin,omitempty"`
+	// Optional has a pass not wait for this metric.
+	Optional bool `json:"optional,omitempty"`
 }
 
 // Tick is what has been counted since the last one. Requests of the same stream that were

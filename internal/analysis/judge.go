@@ -91,7 +91,7 @@ func (j *Judge) decide() {
 		m := &j.metrics[i]
 		_, pass := m.evidence()
 		m.passed = m.passed || pass >= math.Log(1/j.settings.Beta)
-		all = all && m.passed
+		all = all && (m.passed || m.Optional)
 	}
 	if all {
 		j.verdict = Pass

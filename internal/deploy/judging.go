@@ -42,6 +42,10 @@ type judging struct {
 	sources []source
 	checks  []CheckFinding
 	answers chan answer
+	// counted is what they have counted since the judge was given something, and probing
+	// what is counted of probes; nil is none.
+	counted []analysis.Stratum
+	probing *probing
 	// observed and kept are when the judge was given something, and when that was
 	// journalled.
 	observed, kept time.Time
@@ -101,6 +105,7 @@ func (s *service) judging(ctx context.Context, d *Deployment) (*judging, error) 
 		}
 	}
 	j.answers = make(chan answer)
+	j.probing = s.probing(d, a)
 	return j, nil
 }
 
@@ -116,6 +121,22 @@ func settingsOf(a *spec.Analysis, steps []Step) analysis.Settings {
 	s.Metrics = append(s.Metrics, analysis.Metric{Name: "errors", Kind: analysis.Errors, Factor: a.Errors.Factor, Margin: float64(a.Errors.Margin) / 100})
 	if a.Latency.Factor > 0 {
 		s.Metrics = append(s.Metrics, analysis.Metric{Name: "latency", Kind: analysis.Latency, Factor: a.Latency.Factor})
+	}
+	if a.Probe != nil {
+		for _, m := range slices.Clone(s.Metrics) {
+			m.Name, m.Stream = m.Name+" of probes", probeStream
+			s.Metrics = append(s.Metrics, m)
+		}
+		// What few requests say is heard, but not waited for.
+		for i := range len(s.Metrics) / 2 {
+			s.Metrics[i].Optional = true
+		}
+	}
+	for i, c := range a.Checks {
+		if p := c.Prometheus; p != nil && p.Compare != nil {
+			name := sourceName(i, c)
+			s.Metrics = append(s.Metrics, analysis.Metric{Name: name, Kind: analysis.Errors, Stream: name, Factor: a.Errors.Factor, Margin: float64(a.Errors.Margin) / 100})
+		}
 	}
 	for i := range s.Metrics {
 		s.Metrics[i].Share = 1 / float64(len(s.Metrics))
@@ -183,6 +204,10 @@ func (j *judging) observe(now time.Time, epoch string, stats proxy.ServiceStats)
 	}
 	stable, candidate := j.news(stableArm, stats, warm), j.news(j.candidate, stats, warm)
 	if !warm {
+		j.counted = nil
+		if j.probing != nil {
+			j.probing.take()
+		}
 		return false
 	}
 	var tick analysis.Tick
@@ -192,6 +217,11 @@ func (j *judging) observe(now time.Time, epoch string, stats proxy.ServiceStats)
 			Stable: armOf(stable[weight]), Candidate: armOf(candidate[weight]),
 			Past: past,
 		})
+	}
+	tick = append(tick, j.counted...)
+	j.counted = nil
+	if j.probing != nil {
+		tick = append(tick, j.probing.take())
 	}
 	j.judge.Observe(tick)
 	return true
@@ -266,6 +296,9 @@ func (l latencies) Quantile(q float64) time.Duration {
 // hear takes an answer of a source.
 func (j *judging) hear(a answer) {
 	c := &j.checks[a.source]
+	if a.counted != nil {
+		j.counted = append(j.counted, *a.counted)
+	}
 	c.Found = a.found
 	if a.err == nil {
 		c.Verdict, c.Failures = analysis.Pass, 0
@@ -327,6 +360,9 @@ func (j *judging) ask(ctx context.Context) (stop func()) {
 	var all sync.WaitGroup
 	for i, src := range j.sources {
 		all.Go(func() { src.askAll(ctx, i, j.answers) })
+	}
+	if j.probing != nil {
+		all.Go(func() { j.probing.run(ctx) })
 	}
 	return func() { cancel(); all.Wait() }
 }

@@ -26,6 +26,8 @@ type source struct {
 	// ask returns nil when what it has found is good, an error that is a *badError when it
 	// is bad, and any other error when it doesn't know.
 	ask func(ctx context.Context) (found string, err error)
+	// compare is set for one that compares counters, and has no ask.
+	compare *comparing
 }
 
 // badError says what is bad about a candidate.
@@ -33,14 +35,17 @@ type badError struct{ message string }
 
 func (e *badError) Error() string { return e.message }
 
-// sources are the checks of a deployment's analysis, but those that compare counters.
+// sources are the checks of a deployment's analysis.
 func (s *service) sources(d *Deployment, a *spec.Analysis) ([]source, error) {
 	var all []source
 	for i, check := range a.Checks {
 		one := source{AnalysisCheck: check, name: sourceName(i, check)}
 		switch p := check.Prometheus; {
 		case p != nil && p.Compare != nil:
-			continue
+			var err error
+			if one.compare, err = s.comparing(d, one.name, p); err != nil {
+				return nil, err
+			}
 		case p != nil:
 			server, err := analysis.NewPrometheus(p.Server)
 			if err != nil {
@@ -176,6 +181,8 @@ type answer struct {
 	source int
 	found  string
 	err    error
+	// counted is what compared counters have grown by, or nil.
+	counted *analysis.Stratum
 }
 
 // askAll asks a source until the context ends, and sends what it says.
@@ -185,10 +192,15 @@ func (src source) askAll(ctx context.Context, number int, to chan<- answer) {
 	for {
 		timeout := time.Duration(src.Timeout)
 		asking, cancel := context.WithTimeoutCause(ctx, timeout, fmt.Errorf("no answer within %s", timeout))
-		found, err := src.ask(asking)
+		a := answer{source: number}
+		if src.compare != nil {
+			a.counted, a.err = src.compare.ask(asking)
+		} else {
+			a.found, a.err = src.ask(asking)
+		}
 		cancel()
 		select {
-		case to <- answer{number, found, err}:
+		case to <- a:
 		case <-ctx.Done():
 			return
 		}

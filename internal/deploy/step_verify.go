@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"strings"
 	"time"
@@ -150,19 +149,9 @@ func checkName(c spec.Check) string {
 
 // checkHTTP sends one request and holds the answer against what is expected.
 func checkHTTP(ctx context.Context, test *spec.CheckHTTP, target health.Target) error {
-	var protocols http.Protocols
-	protocols.SetHTTP1(!target.H2C)
-	protocols.SetUnencryptedHTTP2(target.H2C)
 	client := http.Client{
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
-		Transport: &http.Transport{
-			DisableKeepAlives: true,
-			Protocols:         &protocols,
-			DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
-				var dialer net.Dialer
-				return dialer.DialContext(ctx, target.Network, target.Address)
-			},
-		},
+		Transport:     transportTo(target),
 	}
 	what := test.Method + " " + test.Path
 	req, err := http.NewRequestWithContext(ctx, test.Method, "http://localhost"+test.Path, strings.NewReader(test.Body))

@@ -203,20 +203,24 @@ func (f *flight) answered(status int, head *h1.Head) {
 
 // answeredWhole looks at an answer that net/http has read, and that has been passed on.
 func (f *flight) answeredWhole(resp *http.Response) {
-	s := f.scored.scoring
-	if s == nil {
-		return
+	if s := f.scored.scoring; s != nil {
+		f.scored.failing = s.Failing.Failed(resp)
 	}
-	f.scored.failing = s.Failing.status(resp.StatusCode)
+}
+
+// Failed reports whether an answer is a failure, whose body has been read; how long it took
+// is left to the caller.
+func (f *Failing) Failed(resp *http.Response) bool {
+	if f.status(resp.StatusCode) {
+		return true
+	}
 	for name, values := range resp.Header {
-		if slices.ContainsFunc(values, func(value string) bool { return s.Failing.field(name, value) }) {
-			f.scored.failing = true
+		if slices.ContainsFunc(values, func(value string) bool { return f.field(name, value) }) {
+			return true
 		}
 	}
 	code, err := strconv.Atoi(cmp.Or(resp.Trailer.Get("Grpc-Status"), resp.Header.Get("Grpc-Status")))
-	if err == nil && slices.Contains(s.Failing.GRPC, code) {
-		f.scored.failing = true
-	}
+	return err == nil && slices.Contains(f.GRPC, code)
 }
 
 // score scores a flight that has ended, if nobody has before.
