@@ -11,7 +11,7 @@ LINT_VERSION := v2.15.0
 # changes. RAPID_SEED=0 draws others, RAPID_CHECKS=5000 more of them.
 export RAPID_SEED ?= 20261126
 
-.PHONY: build demo test unit race lint e2e soak upgrades bench bench-quick microbench fuzz deps clean
+.PHONY: build demo test unit race lint e2e soak upgrades bench bench-quick bench-analysis bench-analysis-quick microbench fuzz deps clean
 
 build: ## the one static binary
 	CGO_ENABLED=0 $(GO) build -trimpath -o $(BIN)/segue ./cmd/segue
@@ -72,6 +72,15 @@ $(BIN)/bench: build
 	bench/install
 	$(GO) build -o $(BIN)/bench ./bench
 	$(GO) build -o $(BIN)/bench-upstream ./bench/upstream
+
+# The tests of internal/analysis on simulated rollouts: see docs/analysis.md. It writes
+# docs/analysis-figures.md, in less than ten minutes; bench-analysis-quick writes nothing and
+# takes less than one.
+bench-analysis:
+	$(GO) run ./bench/analysis
+
+bench-analysis-quick:
+	$(GO) run ./bench/analysis -quick
 
 microbench: ## the packages' own benchmarks
 	$(GO) test -run='^$$' -bench=. -benchmem ./internal/...

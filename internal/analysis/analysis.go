@@ -61,9 +61,9 @@ type Settings struct {
 	Alpha float64 `json:"alpha"`
 	// Beta is the share of bad candidates, those at a margin or beyond it, that may pass.
 	Beta float64 `json:"beta"`
-	// Ticks is about how many ticks with requests a rollout takes. Half of the first
-	// gambler's money is kept for regressions that come late, and staked over this time;
-	// a rollout may well take longer. 0 is [DefaultTicks].
+	// Ticks is about how many ticks with requests a rollout takes. A part of the
+	// first gambler's money is kept for regressions that come late, and staked over this
+	// time; a rollout may well take longer. 0 is [DefaultTicks].
 	Ticks int `json:"ticks"`
 	// Metrics are what is compared. Any of them can make a candidate fail; it passes
 	// when all of them let it.

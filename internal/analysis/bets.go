@@ -35,12 +35,17 @@ func (b *bets) make(to way, weight, factor, margin, base float64) {
 }
 
 // alternative returns the k-th rate that the candidate is bet to have. The first one is next
-// to the limit; they are the further apart the further away they are.
+// to the limit; they are the further apart the further away they are. A candidate that is
+// better than the limit is as good as stable most of the time: every other bet is on that.
 func alternative(to way, k int, limit, base float64) float64 {
 	odds := limit / (1 - limit)
 	most := max(4, 19/odds)
 	if to == better {
-		most = max(4, 2*odds*(1-base)/base)
+		asGood := odds * (1 - base) / base
+		most = max(4, 2*asGood)
+		if k%2 == 1 && asGood > nearest {
+			return base
+		}
 	}
 	away := nearest * math.Pow(most/nearest, math.Pow(float64(k)/(alternatives-1), 1.5))
 	odds *= math.Pow(away, float64(to))
@@ -48,7 +53,7 @@ func alternative(to way, k int, limit, base float64) float64 {
 }
 
 // nearest is the odds of the first alternative by those of the limit.
-const nearest = 1.25
+const nearest = 1.4
 
 // newBet returns the bet that grows best if stable's rate is base and the candidate's p.
 //
@@ -153,6 +158,18 @@ func (m *mixture) add(b *bets, stable, candidate Counts) {
 	}
 }
 
+// negligible is by how much less a logarithm is of what doesn't show in a sum.
+const negligible = 40
+
+// reaches says whether log() is enough; mostly it is quicker.
+func (m *mixture) reaches(enough float64) bool {
+	most := max(m.Logs[0], 0) // more than all that is kept
+	for _, log := range m.Logs[1:] {
+		most = max(most, log)
+	}
+	return most+math.Log(alternatives+1) >= enough && m.log() >= enough
+}
+
 // log returns the logarithm of the whole capital.
 func (m *mixture) log() float64 {
 	most := m.Logs[0]
@@ -164,7 +181,9 @@ func (m *mixture) log() float64 {
 	}
 	sum := m.Kept * math.Exp(-most)
 	for _, log := range m.Logs {
-		sum += math.Exp(log - most)
+		if log > most-negligible {
+			sum += math.Exp(log - most)
+		}
 	}
 	return most + math.Log(sum)
 }

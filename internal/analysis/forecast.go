@@ -31,6 +31,22 @@ func (s Settings) Forecast(stable, candidate, weight float64) Forecast {
 	return Forecast{}
 }
 
+// missing returns about how many more requests of the candidate it takes until either
+// capital is enough, if both releases go on as before; 0 is never, or that it is.
+func (c *Comparison) missing(toFail, toPass float64) (fail, pass uint64) {
+	stable, candidate := c.state.Stable, c.state.Candidate
+	w := c.state.Weight
+	if w == 0 || stable.Requests == 0 || candidate.Requests == 0 {
+		return 0, 0
+	}
+	if c.weight != w {
+		c.bet(w)
+	}
+	s := float64(stable.Failed) / float64(stable.Requests)
+	p := float64(candidate.Failed) / float64(candidate.Requests)
+	return c.state.Fail.until(toFail, c.bets[0].growth(w, s, p)), c.state.Pass.until(toPass, c.bets[1].growth(w, s, p))
+}
+
 // growth returns by how much the logarithms of a capital are expected to grow for each
 // request of the candidate, and those of stable beside it.
 func (b *bets) growth(weight, stable, candidate float64) [alternatives]float64 {

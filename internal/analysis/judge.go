@@ -26,9 +26,10 @@ type metric struct {
 	passed  bool
 }
 
-// What makes a fail believable beside its evidence: so many failures of the candidate, or so
-// many clients that had one, who may all look like one behind a load balancer. At a low
-// weight two failures can be evidence enough, and one client with a broken request isn't.
+// What makes a fail believable beside its evidence: so many clients that had a failure of the
+// candidate, or so many failures, or slow requests, as behind a load balancer all clients may
+// look like one. At a low weight two failures can be evidence enough, and one client with a
+// broken request isn't.
 const (
 	enoughClients  = 2
 	enoughFailures = 10
@@ -126,7 +127,8 @@ func (j *Judge) suspect() *metric {
 // believable says whether more than one client can be meant by what m has found.
 func (j *Judge) believable(m *metric) bool {
 	if m.latency != nil {
-		return true // a slow request doesn't say whose it is, and takes many to be evidence
+		_, candidate := m.latency.leading().Counts() // which don't say whose they are
+		return candidate.Failed >= enoughFailures
 	}
 	_, candidate := m.errors.Counts()
 	return len(j.clients) >= enoughClients || candidate.Failed >= enoughFailures
@@ -177,7 +179,7 @@ func (j *Judge) Report() Report {
 	if j.verdict != Fail && r.Fail.Value >= r.Fail.Enough {
 		r.Warnings = append(r.Warnings, OneClient)
 	}
-	r.Missing = j.missing(r.Metrics)
+	r.Missing = j.missing()
 	return r
 }
 
@@ -195,6 +197,7 @@ func (m *metric) report(s Settings) MetricReport {
 	}
 	stable, candidate := c.Counts()
 	r.Stable, r.Candidate = newEstimate(stable), newEstimate(candidate)
+	r.Missing = sooner(m.missing(s))
 	return r
 }
 
@@ -202,9 +205,47 @@ func newEvidence(log, enough float64) Evidence {
 	return Evidence{Value: math.Exp(min(log, math.Log(maxEvidence))), Enough: enough}
 }
 
-// missing sums up what the metrics say: a fail takes one of them, a pass all.
-func (j *Judge) missing(_ []MetricReport) uint64 {
-	return 0
+// missing returns about how many more requests of the candidate it takes to a verdict: a
+// fail takes one metric, a pass all of them.
+func (j *Judge) missing() uint64 {
+	if j.verdict != Inconclusive {
+		return 0
+	}
+	var toFail, toPass uint64
+	every := true
+	for i := range j.metrics {
+		fail, pass := j.metrics[i].missing(j.settings)
+		toFail = sooner(toFail, fail)
+		toPass = max(toPass, pass)
+		every = every && (pass > 0 || j.metrics[i].passed)
+	}
+	if !every {
+		return toFail
+	}
+	return sooner(toFail, toPass)
+}
+
+// missing returns about how many more requests of the candidate a metric takes to either
+// end; 0 is never, or that it is there.
+func (m *metric) missing(s Settings) (fail, pass uint64) {
+	enough := math.Log(1 / (m.Share * s.Alpha))
+	if m.latency != nil {
+		fail, pass = m.latency.missing(enough, math.Log(1/s.Beta))
+	} else {
+		fail, pass = m.errors.missing(enough, math.Log(1/s.Beta))
+	}
+	if m.passed {
+		pass = 0
+	}
+	return fail, pass
+}
+
+// sooner returns the lesser of two numbers of which 0 is never.
+func sooner(a, b uint64) uint64 {
+	if a == 0 || b == 0 {
+		return max(a, b)
+	}
+	return min(a, b)
 }
 
 // judgeState is what a restart keeps.

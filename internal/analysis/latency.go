@@ -111,17 +111,41 @@ func (l *latency) muchFaster() bool {
 	return newEstimate(l.state.Fast).High < newEstimate(stable).Low
 }
 
-// report fills in the threshold that has the most evidence, and returns its comparison.
-func (l *latency) report(r *MetricReport) *Comparison {
+// lead is the number of the threshold that has the most evidence.
+func (l *latency) lead() int {
 	found, most := 0, math.Inf(-1)
 	for i, c := range l.state.Bank {
 		if fail, _ := c.Evidence(); fail > most {
 			found, most = i, fail
 		}
 	}
-	at := l.state.At[found]
+	return found
+}
+
+func (l *latency) leading() *Comparison { return l.state.Bank[l.lead()] }
+
+// report fills in the threshold that has the most evidence, and returns its comparison.
+func (l *latency) report(r *MetricReport) *Comparison {
+	at := l.state.At[l.lead()]
 	r.Above.Stable, r.Above.Candidate = at, l.beyond(at)
-	return l.state.Bank[found]
+	return l.leading()
+}
+
+// missing is as that of a metric: a fail takes one threshold, a pass those to be proved.
+func (l *latency) missing(toFail, toPass float64) (fail, pass uint64) {
+	every := true
+	for i, c := range l.state.Bank {
+		f, p := c.missing(toFail+math.Log(thresholds), toPass)
+		fail = sooner(fail, f)
+		if _, has := c.Evidence(); i < proved && has < toPass {
+			pass = max(pass, p)
+			every = every && p > 0
+		}
+	}
+	if !every {
+		return fail, 0
+	}
+	return fail, pass
 }
 
 // MarshalJSON writes what a restart keeps.

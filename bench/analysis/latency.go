@@ -1,0 +1,132 @@
+package main
+
+import (
+	"math"
+	"math/rand/v2"
+	"time"
+
+	"github.com/segue-deploy/segue/internal/analysis"
+)
+
+// histogram keeps durations in buckets, each about 1 % wider than the one before.
+type histogram struct {
+	count   uint64
+	buckets [1600]uint64
+}
+
+// narrow is the logarithm of a bucket's width; shortest is the lowest bound.
+const (
+	narrow   = 0.01
+	shortest = float64(50 * time.Microsecond)
+)
+
+func bound(i int) time.Duration { return time.Duration(shortest * math.Exp(narrow*float64(i))) }
+
+func (h *histogram) add(d float64) {
+	i := 0
+	if d > shortest {
+		i = min(int(math.Log(d/shortest)/narrow), len(h.buckets)-1)
+	}
+	h.buckets[i]++
+	h.count++
+}
+
+func (h *histogram) Count() uint64 { return h.count }
+
+func (h *histogram) Above(d time.Duration) uint64 {
+	first := int(math.Ceil(math.Log(float64(d)/shortest)/narrow - 1e-6))
+	n := uint64(0)
+	for _, c := range h.buckets[min(max(first, 0), len(h.buckets)):] {
+		n += c
+	}
+	return n
+}
+
+func (h *histogram) Quantile(q float64) time.Duration {
+	rank, n := uint64(q*float64(h.count)), uint64(0)
+	for i, c := range h.buckets {
+		if n += c; n > rank {
+			return bound(i + 1)
+		}
+	}
+	return bound(len(h.buckets))
+}
+
+// slowness says how long a request of the candidate takes that would take d on stable.
+type slowness func(rng *rand.Rand, d float64) float64
+
+func times(factor float64) slowness {
+	return func(_ *rand.Rand, d float64) float64 { return factor * d }
+}
+
+// The simulated latencies are log-normal.
+const (
+	median = float64(50 * time.Millisecond)
+	sigma  = 0.6
+)
+
+// slowTail makes what is above the 95th percentile take factor times as long.
+func slowTail(factor float64) slowness {
+	p95 := median * math.Exp(sigma*1.6449)
+	return func(_ *rand.Rand, d float64) float64 {
+		if d > p95 {
+			return factor * d
+		}
+		return d
+	}
+}
+
+// stalls makes a share of all take longer.
+func stalls(share float64, longer time.Duration) slowness {
+	return func(rng *rand.Rand, d float64) float64 {
+		if rng.Float64() < share {
+			return d + float64(longer)
+		}
+		return d
+	}
+}
+
+// latency runs a judge of nothing but latencies over so many requests; it looks after each
+// request of the candidate, or about so.
+func latency(rng *rand.Rand, slow slowness, factor, weight float64, requests int, until analysis.Verdict) end {
+	j, err := analysis.New(analysis.Settings{
+		Alpha: analysis.DefaultAlpha, Beta: analysis.DefaultBeta,
+		Metrics: []analysis.Metric{{Name: "latency", Kind: analysis.Latency, Share: 1, Factor: factor}},
+	})
+	if err != nil {
+		panic(err)
+	}
+	past := &histogram{}
+	for range 1000 { // stable served before there was a candidate
+		past.add(median * math.Exp(sigma*rng.NormFloat64()))
+	}
+	each := max(1, int(1/weight))
+	var e end
+	for sent := 0; sent < requests; sent += each {
+		stable, candidate := &histogram{}, &histogram{}
+		for range each {
+			d := median * math.Exp(sigma*rng.NormFloat64())
+			if rng.Float64() < weight {
+				candidate.add(slow(rng, d))
+			} else {
+				stable.add(d)
+			}
+		}
+		e.requests += candidate.count
+		verdict := j.Observe(analysis.Tick{{
+			Weight:    weight,
+			Stable:    analysis.Arm{Requests: stable.count, Latency: stable},
+			Candidate: analysis.Arm{Requests: candidate.count, Latency: candidate},
+			Past:      past,
+		}})
+		if verdict == until {
+			e.fired = true
+			return e
+		}
+		for i, c := range stable.buckets {
+			past.buckets[i] += c
+		}
+		past.count += stable.count
+	}
+	return e
+}
