@@ -179,7 +179,10 @@ func (m *mixture) log() float64 {
 	if m.Kept > 0 {
 		most = max(most, math.Log(m.Kept))
 	}
-	sum := m.Kept * math.Exp(-most)
+	sum := 0.0
+	if m.Kept > 0 {
+		sum = m.Kept * math.Exp(-most)
+	}
 	for _, log := range m.Logs {
 		if log > most-negligible {
 			sum += math.Exp(log - most)
