@@ -11,13 +11,13 @@ import (
 // histogram keeps durations in buckets, each about 1 % wider than the one before.
 type histogram struct {
 	count   uint64
-	buckets [1600]uint64
+	buckets [1000]uint64
 }
 
 // narrow is the logarithm of a bucket's width; shortest is the lowest bound.
 const (
 	narrow   = 0.01
-	shortest = float64(50 * time.Microsecond)
+	shortest = float64(time.Millisecond)
 )
 
 func bound(i int) time.Duration { return time.Duration(shortest * math.Exp(narrow*float64(i))) }
@@ -86,8 +86,8 @@ func stalls(share float64, longer time.Duration) slowness {
 	}
 }
 
-// latency runs a judge of nothing but latencies over so many requests; it looks after each
-// request of the candidate, or about so.
+// latency runs a judge of nothing but latencies over so many requests; it looks after every
+// 20 of them.
 func latency(rng *rand.Rand, slow slowness, factor, weight float64, requests int, until analysis.Verdict) end {
 	j, err := analysis.New(analysis.Settings{
 		Alpha: analysis.DefaultAlpha, Beta: analysis.DefaultBeta,
@@ -100,7 +100,7 @@ func latency(rng *rand.Rand, slow slowness, factor, weight float64, requests int
 	for range 1000 { // stable served before there was a candidate
 		past.add(median * math.Exp(sigma*rng.NormFloat64()))
 	}
-	each := max(1, int(1/weight))
+	const each = 20 // one of them for the candidate, at 5 %
 	var e end
 	for sent := 0; sent < requests; sent += each {
 		stable, candidate := &histogram{}, &histogram{}

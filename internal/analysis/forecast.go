@@ -47,14 +47,19 @@ func (c *Comparison) missing(toFail, toPass float64) (fail, pass uint64) {
 	return c.state.Fail.until(toFail, c.bets[0].growth(w, s, p)), c.state.Pass.until(toPass, c.bets[1].growth(w, s, p))
 }
 
-// growth returns by how much the logarithms of a capital are expected to grow for each
-// request of the candidate, and those of stable beside it.
-func (b *bets) growth(weight, stable, candidate float64) [alternatives]float64 {
-	var g [alternatives]float64
-	others := (1 - weight) / weight
-	for k := range b {
-		g[k] = candidate*b[k].candidateFailed + (1-candidate)*b[k].candidateGood +
-			others*(stable*b[k].stableFailed+(1-stable)*b[k].stableGood)
+// growth is how the logarithm of what is staked on an alternative moves for each request of
+// the candidate, and those of stable beside it: by how much it is expected to, and its
+// variance.
+type growth struct{ mean, variance float64 }
+
+func (b *bets) growth(weight, stable, candidate float64) [alternatives]growth {
+	var g [alternatives]growth
+	for k, x := range b {
+		mean := weight*(candidate*x.candidateFailed+(1-candidate)*x.candidateGood) +
+			(1-weight)*(stable*x.stableFailed+(1-stable)*x.stableGood)
+		square := weight*(candidate*x.candidateFailed*x.candidateFailed+(1-candidate)*x.candidateGood*x.candidateGood) +
+			(1-weight)*(stable*x.stableFailed*x.stableFailed+(1-stable)*x.stableGood*x.stableGood)
+		g[k] = growth{mean / weight, (square - mean*mean) / weight}
 	}
 	return g
 }
@@ -62,18 +67,37 @@ func (b *bets) growth(weight, stable, candidate float64) [alternatives]float64 {
 // farAway is a number of requests that is as good as never.
 const farAway = 1e8
 
-// until returns how many requests of the candidate it takes until a capital, which grows like
-// that, is enough. It is 0 if it never is.
-func (m *mixture) until(enough float64, growth [alternatives]float64) uint64 {
-	after := func(n float64) float64 {
-		later := *m
-		for k := range later.Logs {
-			later.Logs[k] += n * growth[k]
-		}
-		return later.log()
-	}
-	if after(farAway) < enough {
+// until returns how many requests of the candidate it takes until half of all capitals that
+// grow like that have been enough. It is 0 if they never are.
+func (m *mixture) until(enough float64, growth [alternatives]growth) uint64 {
+	if !m.reached(farAway, enough, growth) {
 		return 0
 	}
-	return uint64(math.Ceil(bisect(0, farAway, func(n float64) bool { return after(n) < enough })))
+	return uint64(math.Ceil(bisect(0, farAway, func(n float64) bool { return !m.reached(n, enough, growth) })))
 }
+
+// reached says whether half of all capitals have been enough by then. The whole is taken for
+// a Brownian motion with the drift and variance of the alternative that leads, whose time to a
+// level has an inverse Gaussian distribution (J. Folks and R. Chhikara, "The inverse Gaussian
+// distribution and its statistical application", 1978).
+func (m *mixture) reached(n, enough float64, growth [alternatives]growth) bool {
+	later, lead := *m, 0
+	for k := range later.Logs {
+		later.Logs[k] += n * growth[k].mean
+		if later.Logs[k] > later.Logs[lead] {
+			lead = k
+		}
+	}
+	g := growth[lead]
+	rise := n * g.mean
+	level := enough - (later.log() - rise)
+	spread := math.Sqrt(n * g.variance)
+	if level <= 0 || spread == 0 || g.mean <= 0 {
+		return later.log() >= enough
+	}
+	before := normal((rise-level)/spread) + math.Exp(min(2*g.mean*level/g.variance, 700))*normal(-(rise+level)/spread)
+	return before >= 0.5
+}
+
+// normal is the distribution function of the normal distribution.
+func normal(x float64) float64 { return math.Erfc(-x/math.Sqrt2) / 2 }
