@@ -7,12 +7,12 @@ import (
 )
 
 // rival is what others do: it is shown the counts of each minute so far, the last one last,
-// and says whether it takes the candidate back.
+// and their sum, and says whether it takes the candidate back.
 type rival struct {
 	name string
 	// every is after how many requests it looks.
 	every int
-	fires func(all []counts) bool
+	fires func(all []counts, total counts) bool
 }
 
 // level is the probability of a false alarm that each look of a rival allows.
@@ -34,6 +34,7 @@ func rivals() []rival {
 // run shows traffic to a rival until it fires.
 func (r rival) run(rng *rand.Rand, t traffic) end {
 	var all []counts
+	var total counts
 	var e end
 	t.send(rng, func(i int, _ float64, c counts) bool {
 		if i%perMinute == 0 {
@@ -41,10 +42,11 @@ func (r rival) run(rng *rand.Rand, t traffic) end {
 		}
 		last := &all[len(all)-1]
 		last.add(c)
+		total.add(c)
 		e.requests += c.candidate.Requests
 		e.failed += c.candidate.Failed
 		if (i+1)%r.every == 0 {
-			e.fired = r.fires(all)
+			e.fired = r.fires(all, total)
 		}
 		return !e.fired
 	})
@@ -58,17 +60,9 @@ func (c *counts) add(o counts) {
 	c.candidate.Failed += o.candidate.Failed
 }
 
-func sum(all []counts) counts {
-	var s counts
-	for _, c := range all {
-		s.add(c)
-	}
-	return s
-}
-
 // zTest is the pooled test of two proportions.
-func zTest(all []counts) bool {
-	difference, variance := compare(sum(all))
+func zTest(_ []counts, total counts) bool {
+	difference, variance := compare(total)
 	return variance > 0 && difference/math.Sqrt(variance) > zOfLevel
 }
 
@@ -86,8 +80,8 @@ func compare(s counts) (difference, variance float64) {
 // mixtureTest is the mixture sequential probability ratio test with a normal approximation
 // (R. Johari, L. Pekelis and D. Walsh, "Always valid inference", 2015), with a mixture as wide
 // as one percentage point.
-func mixtureTest(all []counts) bool {
-	difference, variance := compare(sum(all))
+func mixtureTest(_ []counts, total counts) bool {
+	difference, variance := compare(total)
 	if variance <= 0 || difference <= 0 {
 		return false
 	}
@@ -97,7 +91,7 @@ func mixtureTest(all []counts) bool {
 }
 
 // threshold takes back a candidate with five minutes in which less than 99 % succeeded.
-func threshold(all []counts) bool {
+func threshold(all []counts, _ counts) bool {
 	bad := 0
 	for _, c := range all {
 		if c.candidate.Requests > 0 && float64(c.candidate.Failed) > 0.01*float64(c.candidate.Requests) {
@@ -109,7 +103,7 @@ func threshold(all []counts) bool {
 
 // mannWhitney compares the rates of all minutes so far, by ranks, with the normal
 // approximation for ties, as judges of time series do.
-func mannWhitney(all []counts) bool {
+func mannWhitney(all []counts, _ counts) bool {
 	type sample struct {
 		rate      float64
 		candidate bool
