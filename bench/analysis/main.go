@@ -17,9 +17,10 @@ import (
 func main() {
 	quick := flag.Bool("quick", false, "a part of it, in less than a minute, which writes nothing")
 	docs := flag.String("docs", "docs", "the directory to write to")
+	scale := flag.Float64("scale", 1, "how many runs of each, by those of a whole one")
 	only := flag.String("only", "", "write nothing, and do only one part: alarms, stresses, medians, margins, late, promotions or latencies")
 	flag.Parse()
-	if err := run(*quick, *docs, *only); err != nil {
+	if err := run(*quick, *docs, *only, *scale); err != nil {
 		fmt.Fprintln(os.Stderr, "bench/analysis:", err)
 		os.Exit(1)
 	}
@@ -28,6 +29,7 @@ func main() {
 // bench is one run of everything.
 type bench struct {
 	quick bool
+	scale float64
 	text  strings.Builder
 	// worstAlarm is the highest share of false alarms, worstMedian the highest median by
 	// its reference.
@@ -35,8 +37,11 @@ type bench struct {
 	misses                  []string
 }
 
-func run(quick bool, docs, only string) error {
-	b := &bench{quick: quick}
+func run(quick bool, docs, only string, scale float64) error {
+	b := &bench{quick: quick, scale: scale}
+	if quick {
+		b.scale = min(scale, 0.1)
+	}
 	for _, part := range []struct {
 		name string
 		do   func()
@@ -68,12 +73,9 @@ func (b *bench) printf(format string, args ...any) {
 	fmt.Print(s)
 }
 
-// runs is how many runs a cell gets.
+// runs is how many runs a cell gets that has so many in a whole run.
 func (b *bench) runs(whole int) int {
-	if b.quick {
-		return max(30, whole/10)
-	}
-	return whole
+	return max(20, int(float64(whole)*b.scale))
 }
 
 // many does the same run with so many seeds, two at once, and returns how each ended.

@@ -54,7 +54,7 @@ func fails(t traffic, margin float64) func(rng *rand.Rand) end {
 func (b *bench) alarms() {
 	runs := b.runs(200)
 	b.printf("# Figures of the analysis\n\nWritten by `make bench-analysis`, with fixed seeds. α is 1 %%. The service gets %d requests a second.\n\n", perTick)
-	b.printf("## False alarms\n\nBoth releases are healthy, 100,000 requests, no margin; %d runs a cell (the others: 30). Up to %s is within two standard errors of α.\n\n", runs, percent(allowed(runs)))
+	b.printf("## False alarms\n\nBoth releases are healthy, 100,000 requests, no margin; %d runs a cell (the others: %d). Up to %s is within two standard errors of α.\n\n", runs, b.runs(30), percent(allowed(runs)))
 	b.printf("| failures | weight | Segue, looked at after every request |")
 	for _, r := range rivals() {
 		b.printf(" %s |", r.name)
@@ -69,7 +69,7 @@ func (b *bench) alarms() {
 					b.printf(" |")
 					continue
 				}
-				b.printf(" %s |", percent(fired(many(30, func(rng *rand.Rand) end { return r.run(rng, t) }))))
+				b.printf(" %s |", percent(fired(many(b.runs(30), func(rng *rand.Rand) end { return r.run(rng, t) }))))
 			}
 			b.printf("\n")
 		}
@@ -115,7 +115,7 @@ func (b *bench) stresses() {
 		}
 		pooled := "–"
 		if c.t.each == 1 {
-			pooled = percent(fired(many(30, func(rng *rand.Rand) end { return rivals()[1].run(rng, c.t) })))
+			pooled = percent(fired(many(b.runs(30), func(rng *rand.Rand) end { return rivals()[1].run(rng, c.t) })))
 		}
 		b.printf("| %s | %s | %s |\n", c.name, ours, pooled)
 	}
@@ -170,7 +170,7 @@ func (b *bench) rival(r rival, c change) string {
 	}
 	t := c.traffic(0.05)
 	t.requests = 400_000
-	ends := many(30, func(rng *rand.Rand) end { return r.run(rng, t) })
+	ends := many(b.runs(30), func(rng *rand.Rand) end { return r.run(rng, t) })
 	requests, _, ok := middle(ends)
 	if !ok {
 		return fmt.Sprintf("– (%.0f %% found)", 100*fired(ends))

@@ -34,11 +34,11 @@ func TestNoBetWinsUnderItsNull(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		c, w := drawn(t)
 		c.bet(w)
-		for i := 0; i <= 40; i++ {
-			stable := float64(i*i) / 1600
+		for i := 0; i <= 20; i++ {
+			stable := float64(i*i) / 400
 			limit := min(c.factor*stable+c.margin, 1)
-			for j := 0; j <= 20; j++ {
-				share := float64(j) / 20
+			for j := 0; j <= 5; j++ {
+				share := float64(j) / 5
 				expect(t, &c.bets[0], w, stable, limit*share)
 				if c.factor*stable+c.margin <= 1 {
 					expect(t, &c.bets[1], w, stable, limit+(1-limit)*share)
