@@ -54,6 +54,7 @@ func run(quick bool, docs, only string, scale float64) error {
 		}
 	}
 	b.summary()
+	b.printf("\n## Evidence over time\n\nA run each, weight 5 %%, no margin.\n\n![Evidence over the requests of four rollouts](analysis-evidence.svg)\n")
 	if !quick && only == "" {
 		if err := os.WriteFile(filepath.Join(docs, "analysis-figures.md"), []byte(b.text.String()), 0o644); err != nil { //nolint:gosec // a page for all to read
 			return err
