@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+	"syscall"
 	"time"
 )
 
@@ -40,7 +41,7 @@ func (k *soak) settle() {
 		}
 		time.Sleep(50 * time.Millisecond)
 	}
-	k.clients.answersFrom(k.stable, time.Now())
+	k.answered(time.Now())
 	if k.account.kind != "" {
 		epoch := ""
 		if k.account.last != nil {
@@ -51,6 +52,22 @@ func (k *soak) settle() {
 			k.t.Errorf("event %d: the proxy counts anew, though nobody has killed it", k.events)
 		}
 		k.account.compare(k.t, now)
+	}
+}
+
+// answered waits until stable has answered requests that were begun after a time. If it
+// never does, the proxy is made to say where it stands, which ends it.
+func (k *soak) answered(at time.Time) {
+	k.t.Helper()
+	deadline := time.Now().Add(soakSettles)
+	for k.clients.gen.After(at)[k.stable] == 0 {
+		if time.Now().After(deadline) {
+			_ = syscall.Kill(k.ProxyPid(), syscall.SIGQUIT)
+			code, text, err := k.ask(http.MethodGet, "/v1/services", "")
+			k.t.Fatalf("event %d: no answers from %s after %s: %v; the clients: %s; status: %d %s %v",
+				k.events, k.stable, soakSettles, k.clients.gen.After(at), k.clients.gen.Report(), code, text, err)
+		}
+		time.Sleep(20 * time.Millisecond)
 	}
 }
 

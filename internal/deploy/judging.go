@@ -283,9 +283,13 @@ func (l latencies) plus(s proxy.Score) latencies {
 	return latencies{l.ended.Plus(s.Latency), l.late + s.Late()}
 }
 
-// Count, Above and Quantile are part of [analysis.Distribution].
-func (l latencies) Count() uint64                { return l.ended.Count() + l.late }
+// Count is part of [analysis.Distribution].
+func (l latencies) Count() uint64 { return l.ended.Count() + l.late }
+
+// Above is part of [analysis.Distribution].
 func (l latencies) Above(d time.Duration) uint64 { return l.ended.Above(d) + l.late }
+
+// Quantile is part of [analysis.Distribution].
 func (l latencies) Quantile(q float64) time.Duration {
 	if l.ended.Count() == 0 {
 		return 0
@@ -305,7 +309,8 @@ func (j *judging) hear(a answer) {
 		return
 	}
 	c.Found = a.err.Error()
-	if _, bad := a.err.(*badError); !bad {
+	var bad *badError
+	if !errors.As(a.err, &bad) {
 		c.Verdict = analysis.Inconclusive
 		return
 	}

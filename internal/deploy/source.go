@@ -166,14 +166,20 @@ func (s *service) askCommand(ctx context.Context, candidate string, command []st
 		return "", err
 	}
 	output, err := s.exec(ctx, candidate, command, addressesOf(instances))
-	var exit *driver.ExitError
-	switch {
-	case err == nil:
-		return strings.TrimPrefix(lastLines(output, 1), ": "), nil
-	case errors.As(err, &exit) && exit.Code != exitUnknown:
-		return "", &badError{err.Error()}
+	if err != nil {
+		return "", verdictOf(err)
 	}
-	return "", err
+	return strings.TrimPrefix(lastLines(output, 1), ": "), nil
+}
+
+// verdictOf makes an error a *badError if it is that of a command which has ended with a
+// code that says so.
+func verdictOf(err error) error {
+	var exit *driver.ExitError
+	if errors.As(err, &exit) && exit.Code != exitUnknown {
+		return &badError{err.Error()}
+	}
+	return err
 }
 
 // answer is what a source has said.
