@@ -141,10 +141,14 @@ func (e *Engine) replay(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("read the journal: %w", err)
 	}
+	now := time.Now().UTC()
 	for _, r := range records {
 		ev, err := eventOf(r)
 		if err != nil {
 			return err
+		}
+		if ev.At.After(now) {
+			ev.At = now // The clock was ahead then. Nobody is to wait until it is there again.
 		}
 		s := e.service(ev.Service)
 		s.state = s.state.apply(ev)

@@ -3,6 +3,8 @@ package deploy
 import (
 	"context"
 	"errors"
+	"log/slog"
+	"path/filepath"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -11,6 +13,7 @@ import (
 	"time"
 
 	"github.com/segue-deploy/segue/internal/driver/drivertest"
+	"github.com/segue-deploy/segue/internal/journal"
 	"github.com/segue-deploy/segue/internal/proxy"
 	"github.com/segue-deploy/segue/internal/spec"
 )
@@ -299,4 +302,47 @@ func TestProxyFailsToTakeItsTable(t *testing.T) {
 			w.t.Errorf("after %d tries the proxy has no table: %v", tries.Load(), err)
 		}
 	})
+}
+
+// onlyJournal is an engine that has nothing but a journal.
+func onlyJournal(t *testing.T) *Engine {
+	t.Helper()
+	j, err := journal.Open(t.Context(), filepath.Join(t.TempDir(), "journal.db"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { j.Close() })
+	return New(Config{Journal: j, Logger: slog.New(slog.DiscardHandler)})
+}
+
+// What was journalled while the clock was ahead has happened by now: no wait goes on until
+// it is there again.
+func TestClockWasAhead(t *testing.T) {
+	e := onlyJournal(t)
+	ahead, err := Event{At: time.Now().Add(time.Hour), Service: "web", Deployment: 1, Body: Requested{Candidate: "r1"}}.record()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := e.cfg.Journal.Append(t.Context(), ahead); err != nil {
+		t.Fatal(err)
+	}
+	if err := e.replay(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	s := e.stateOf("web")
+	if d := s.Deployment(1); d.Requested.After(time.Now()) || time.Since(d.Requested) > time.Minute {
+		t.Errorf("it was asked for at %s, and it is %s", d.Requested, time.Now())
+	}
+}
+
+// Waits go by the monotonic clock, which goes on when somebody sets the time of day.
+func TestEventsHaveTheMonotonicClock(t *testing.T) {
+	s := onlyJournal(t).service("web")
+	if err := s.commit(t.Context(), 1, Requested{Candidate: "r1"}); err != nil {
+		t.Fatal(err)
+	}
+	state := s.snapshot()
+	if at := state.Deployment(1).Requested; !strings.Contains(at.String(), " m=") {
+		t.Errorf("it was asked for at %s, by the time of day alone", at)
+	}
 }

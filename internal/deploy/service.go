@@ -299,7 +299,9 @@ func (s *service) commitLocked(ctx context.Context, all ...entry) error {
 		return err
 	}
 	for i, r := range records {
-		ev := Event{ID: r.ID, At: r.At, Service: r.Service, Deployment: r.Deployment, Body: all[i].body}
+		// The journal's time has lost the reading of the monotonic clock, by which waits go on
+		// as they should when somebody sets the time of day.
+		ev := Event{ID: r.ID, At: now, Service: r.Service, Deployment: r.Deployment, Body: all[i].body}
 		s.state = s.state.apply(ev)
 		s.publish()
 		if s.e.cfg.AfterAppend != nil {
