@@ -11,8 +11,9 @@ const (
 	// tick is how finely the ledger keeps when requests were started.
 	tick = 100 * time.Millisecond
 	// maxReleases bounds how many releases are told apart, should a service
-	// name a new one with each answer; the rest is otherReleases.
-	maxReleases   = 100
+	// name a new one with each answer; the rest is otherReleases. A day of deploys has some
+	// hundred.
+	maxReleases   = 10_000
 	otherReleases = "(other)"
 )
 
