@@ -6,6 +6,8 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"github.com/segue-deploy/segue/internal/prove"
 )
 
 // TestOverload has more clients than stable can serve, until a release without a limit
@@ -46,13 +48,18 @@ func TestOverload(t *testing.T) {
 			}
 		})
 	}
+	l := s.load(prove.Config{KeepAlive: 8, Rate: 1000})
 	eventually(t, "requests are refused", func() bool { return refused.Load() > 100 })
 	s.deploy(release{version: "2"}, 0)
 	close(end)
 	clients.Wait()
+	report := l.end()
+	if report.Shed == 0 || report.OK == 0 || report.OK+report.Shed != report.Sent {
+		t.Errorf("%s", report)
+	}
 	r := s.receipt("d2")
 	r.adds(t, "d2")
-	if r.Total.Lost != 0 || r.Total.FailedBySegue != 0 || r.Total.Shed == 0 || r.Total.Shed > refused.Load() {
+	if r.Total.Lost != 0 || r.Total.FailedBySegue != 0 || r.Total.Shed == 0 || r.Total.Shed > refused.Load()+report.Shed {
 		t.Errorf("%d answered, %d refused, the receipt has %+v", ok.Load(), refused.Load(), r.Total)
 	}
 	// Some have waited already when the deployment began.

@@ -124,7 +124,7 @@ func countsText(c prove.Counts) string {
 	for _, other := range []struct {
 		n    uint64
 		name string
-	}{{c.Lost, "lost"}, {c.Wrong, "wrong"}, {c.Duplicated, "duplicated"}, {c.ServiceError, "errors of the service"}} {
+	}{{c.Lost, "lost"}, {c.Wrong, "wrong"}, {c.Duplicated, "duplicated"}, {c.ServiceError, "errors of the service"}, {c.Shed, "shed"}} {
 		if other.n > 0 {
 			text += fmt.Sprintf(", %d %s", other.n, other.name)
 		}
@@ -178,7 +178,7 @@ func printFailures(out io.Writer, r prove.Report) {
 // printChecks says what the service lets be checked.
 func printChecks(out io.Writer, p proof) {
 	if p.Echoed > 0 {
-		fmt.Fprintf(out, "  its own answer: %d of %d had the request's ID\n", p.Echoed, p.Ended()-p.Lost)
+		fmt.Fprintf(out, "  its own answer: %d of %d had the request's ID\n", p.Echoed, p.Ended()-p.Lost-p.Shed)
 	} else {
 		fmt.Fprintf(out, "  not checked: whether each answer is the request's own (no answer had %s)\n", prove.HeaderID)
 	}
@@ -271,6 +271,9 @@ func conclusion(p proof) string {
 	}
 	if p.ServiceError > 0 {
 		text += fmt.Sprintf("; %d errors of the service itself", p.ServiceError)
+	}
+	if p.Shed > 0 {
+		text += fmt.Sprintf("; %d shed, as the service had more to do than it may", p.Shed)
 	}
 	return text
 }

@@ -62,7 +62,7 @@ func (c *client) run(sending, cutting context.Context) {
 		if asked.Ended != nil {
 			asked.Ended(r)
 		}
-		if r.Outcome == Lost && !sleep(sending, pauseAfterLoss) {
+		if !r.served() && !sleep(sending, pauseAfterLoss) {
 			return
 		}
 	}
@@ -170,7 +170,7 @@ func (c *client) exchange(cutting context.Context, cn *conn, r *Request, res *Re
 		res.lost(cutting, err, cn)
 		return false
 	}
-	c.judge(resp, r, ending{mismatch, cn.in.Buffered(), bySegue(resp, body.begin)}, res)
+	c.judge(resp, r, ending{mismatch, cn.in.Buffered(), bySegue(resp, body.begin), isShed(resp, body.begin)}, res)
 	return writeErr == nil && !resp.Close
 }
 

@@ -189,7 +189,7 @@ func (l *ledger) mark(r Result) {
 	if !r.idempotent {
 		marksOf(l.once, r.client).set(r.number)
 	}
-	if r.Whole && r.Outcome != Lost {
+	if r.Whole && r.served() {
 		marksOf(l.answered, r.client).set(r.number)
 	}
 }

@@ -34,6 +34,9 @@ const (
 	Duplicated Outcome = "duplicated"
 	// ServiceError: the service itself answered with a 5xx.
 	ServiceError Outcome = "service_error"
+	// Shed: Segue refused the request since the service had more to do than it may, and
+	// said when to come again (503 with Retry-After). It is known that nothing was done.
+	Shed Outcome = "shed"
 )
 
 // Failure is a request that was not OK.
@@ -101,6 +104,9 @@ type Result struct {
 	reused     bool
 }
 
+// served reports whether the service itself has answered.
+func (r *Result) served() bool { return r.Outcome != Lost && r.Outcome != Shed }
+
 // lost fills in that the request got no whole answer on the connection, or no
 // connection (nil), because of err.
 func (r *Result) lost(cutting context.Context, err error, cn *conn) {
@@ -136,9 +142,9 @@ func causeOf(err error, cn *conn) string {
 // ending is what there is to say of a whole answer beside its head: what is wrong in
 // its body, how many bytes came after it, and whether Segue gave it itself.
 type ending struct {
-	content error
-	extra   int
-	bySegue bool
+	content       error
+	extra         int
+	bySegue, shed bool
 }
 
 // judge fills in the outcome of a whole answer.
@@ -150,6 +156,8 @@ func (c *client) judge(resp *http.Response, r *Request, a ending, res *Result) {
 	res.echoed = len(ids) == 1 && ids[0] == r.id
 	res.seen = seenTimes(resp)
 	switch {
+	case a.shed:
+		end(Shed, status, errors.New("the service has more to do than it may"))
 	case a.bySegue:
 		end(Lost, status, errors.New("an error of Segue: the service didn't answer"))
 	case c.cfg.Marked && res.Release == "" && resp.StatusCode >= 400:
@@ -210,6 +218,14 @@ func bySegue(resp *http.Response, begin []byte) bool {
 	return bytes.HasPrefix(begin, fmt.Appendf(nil, "segue: %d ", resp.StatusCode))
 }
 
+// shedText is how the text begins with which Segue sheds a request.
+const shedText = "segue: 503 Service Unavailable: the service has more to do "
+
+// isShed tells that Segue has shed the request, by its text: the answer to a HEAD has none.
+func isShed(resp *http.Response, begin []byte) bool {
+	return bySegue(resp, begin) && resp.Header.Get("Retry-After") != "" && bytes.HasPrefix(begin, []byte(shedText))
+}
+
 // heldBack keeps the beginning of what is read.
 type heldBack struct {
 	io.ReadCloser
@@ -219,7 +235,7 @@ type heldBack struct {
 // Read is part of [io.Reader].
 func (h *heldBack) Read(b []byte) (int, error) {
 	n, err := h.ReadCloser.Read(b)
-	if room := len("segue: 503 ") - len(h.begin); room > 0 {
+	if room := len(shedText) - len(h.begin); room > 0 {
 		h.begin = append(h.begin, b[:min(n, room)]...)
 	}
 	return n, err

@@ -11,7 +11,7 @@ import (
 
 // Report is what the client counted. At any time
 //
-//	Sent = OK + Lost + Wrong + Duplicated + ServiceError + InFlight
+//	Sent = OK + Lost + Wrong + Duplicated + ServiceError + Shed + InFlight
 //
 // holds, and InFlight is 0 after Run has returned.
 type Report struct {
@@ -60,10 +60,13 @@ type Counts struct {
 	Wrong        uint64 `json:"wrong"`
 	Duplicated   uint64 `json:"duplicated"`
 	ServiceError uint64 `json:"service_error"`
+	Shed         uint64 `json:"shed"`
 }
 
 // Ended is the number of all.
-func (c Counts) Ended() uint64 { return c.OK + c.Lost + c.Wrong + c.Duplicated + c.ServiceError }
+func (c Counts) Ended() uint64 {
+	return c.OK + c.Lost + c.Wrong + c.Duplicated + c.ServiceError + c.Shed
+}
 
 func (c *Counts) add(o Outcome) {
 	switch o {
@@ -77,6 +80,8 @@ func (c *Counts) add(o Outcome) {
 		c.Duplicated++
 	case ServiceError:
 		c.ServiceError++
+	case Shed:
+		c.Shed++
 	}
 }
 
@@ -181,6 +186,9 @@ func (r Report) Summary() string {
 	if r.ServiceError > 0 {
 		s += fmt.Sprintf(", %d failed by the service", r.ServiceError)
 	}
+	if r.Shed > 0 {
+		s += fmt.Sprintf(", %d shed", r.Shed)
+	}
 	if r.InFlight > 0 {
 		s += fmt.Sprintf(", %d in flight", r.InFlight)
 	}
@@ -222,7 +230,11 @@ func (r Report) String() string {
 
 // String is "12 ok, 0 lost, 0 wrong, 0 duplicated, 0 service errors".
 func (c Counts) String() string {
-	return fmt.Sprintf("%d ok, %d lost, %d wrong, %d duplicated, %d service errors", c.OK, c.Lost, c.Wrong, c.Duplicated, c.ServiceError)
+	text := fmt.Sprintf("%d ok, %d lost, %d wrong, %d duplicated, %d service errors", c.OK, c.Lost, c.Wrong, c.Duplicated, c.ServiceError)
+	if c.Shed > 0 {
+		text += fmt.Sprintf(", %d shed", c.Shed)
+	}
+	return text
 }
 
 // brief rounds to three digits or so.

@@ -22,6 +22,7 @@ func unmarked(t *testing.T, cfg Config) Report {
 func TestServiceThatMarksNothing(t *testing.T) {
 	const segue = "Via: 1.1 segue\r\n"
 	const unavailable = "segue: 503 Service Unavailable: the service has no instance that could answer\n"
+	const tooMuch = "segue: 503 Service Unavailable: the service has more to do than it can just now\n"
 	for _, c := range []struct {
 		name, method, answer string
 		outcome              Outcome
@@ -34,6 +35,8 @@ func TestServiceThatMarksNothing(t *testing.T) {
 		{"is called segue", "GET", "503 Busy\r\n\r\n" + unavailable, ServiceError, "status 503"},
 		{"is not there", "GET", "503 Service Unavailable\r\n" + segue + "\r\n" + unavailable, Lost, "status 503"},
 		{"is not there, for a proxy before Segue", "GET", "503 Service Unavailable\r\nVia: 1.1 edge, 1.1 segue\r\n\r\n" + unavailable, Lost, "status 503"},
+		{"sheds", "GET", "503 Service Unavailable\r\nRetry-After: 1\r\n" + segue + "\r\n" + tooMuch, Shed, "status 503"},
+		{"sheds, and doesn't say until when", "GET", "503 Service Unavailable\r\n" + segue + "\r\n" + tooMuch, Lost, "status 503"},
 		{"does not exist", "GET", "404 Not Found\r\n" + segue + "\r\nsegue: 404 Not Found: no service takes this\n", Lost, "status 404"},
 		{"speaks of Segue", "GET", "200 OK\r\n" + segue + "\r\nsegue: 200 years", OK, ""},
 		{"speaks of another status", "GET", "500 Oops\r\n" + segue + "\r\nsegue: 503 x", ServiceError, "status 500"},
