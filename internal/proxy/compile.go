@@ -168,7 +168,7 @@ func (r Release) compile(reg *registry, service string) *release {
 // ended by itself may still be in the tables that come; it begins no more.
 func (s *shared) beginHolds(t Table, before *compiled) {
 	for _, svc := range t.Services {
-		if !newHold(svc.Hold, nil).on() {
+		if !newHold(svc.Hold, s.waitingFor(svc.Name)).on() {
 			continue
 		}
 		if old := before.service(svc.Name); old == nil || !old.hold.on() {

@@ -22,7 +22,9 @@ func newHold(h *Hold, w *waiting) *hold {
 	if h == nil {
 		return nil
 	}
-	return &hold{Hold: *h, waiting: w}
+	on := &hold{Hold: *h, waiting: w}
+	on.Until = w.ends(h.Until)
+	return on
 }
 
 // on reports whether new requests wait; h may be nil.
@@ -42,6 +44,21 @@ type waiting struct {
 	mu    sync.Mutex
 	stats HeldStats
 	bytes int64
+	// until is when the hold ends that is on, or was last: by the time of day, as the table
+	// says it, and on the clock of this process.
+	until struct{ said, own time.Time }
+}
+
+// ends returns when a hold ends that the table has end at a time of day. Somebody may set
+// the clock while it is on, and it mustn't end by that: those who wait for it would be
+// refused.
+func (w *waiting) ends(said time.Time) time.Time {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if !w.until.said.Equal(said) {
+		w.until.said, w.until.own = said, time.Now().Add(time.Until(said))
+	}
+	return w.until.own
 }
 
 // begin notes that a hold begins where there was none.

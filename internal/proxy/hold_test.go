@@ -467,3 +467,20 @@ func headOf(h http.Header) *h1.Head {
 	}
 	return &r.Head
 }
+
+// A hold ends by the clock of the process, whatever becomes of the time of day: the same
+// time in the next table is the same end.
+func TestHoldsEndByTheMonotonicClock(t *testing.T) {
+	var w waiting
+	said := time.Now().Add(time.Minute).Round(0) // as it comes with a table
+	end := w.ends(said)
+	if !strings.Contains(end.String(), " m=") || time.Until(end) > time.Minute || time.Until(end) < 30*time.Second {
+		t.Errorf("it ends at %s", end)
+	}
+	if again := w.ends(said); again != end {
+		t.Errorf("by the next table it ends at %s, and not at %s", again, end)
+	}
+	if other := w.ends(said.Add(time.Hour)); time.Until(other) < 30*time.Minute {
+		t.Errorf("another hold ends at %s", other)
+	}
+}
