@@ -35,12 +35,12 @@ $(LINT):
 	GOBIN=$(TOOLS) $(GO) install github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(LINT_VERSION)
 
 unit: ## the packages' own tests, without the race detector
-	$(GO) test ./cmd/... ./internal/... ./examples/... ./e2e/load/... ./bench/...
+	$(GO) test ./cmd/... ./internal/... ./handback/... ./examples/... ./e2e/load/... ./bench/...
 
 # The detector makes the sweeps, which let each thing happen after each event of each
 # strategy, ten times as long: they are thinned with it, and whole without it.
 race: ## the packages' own tests, with it
-	$(GO) test -race ./cmd/... ./internal/... ./examples/... ./e2e/load/... ./bench/...
+	$(GO) test -race ./cmd/... ./internal/... ./handback/... ./examples/... ./e2e/load/... ./bench/...
 	$(GO) test -run Anywhere ./internal/deploy
 
 # Most of the time a test here waits for something, so more run at once than there are
