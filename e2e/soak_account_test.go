@@ -112,10 +112,10 @@ func (a *soakAccount) judge() (lost, excused []prove.Failure) {
 }
 
 // covers says whether a request was lost because of what is excused: it was in flight at
-// that moment, and was last where it ended. Of an instance only what can't be sent again
+// that moment, or its connection was there already, and it was last where it ended. Of an instance only what can't be sent again
 // may be lost: a POST, and an answer that had begun.
 func (e excuse) covers(f prove.Failure, at []seenAt) bool {
-	if f.At.After(e.to) || f.At.Add(f.Took).Before(e.from) {
+	if f.Began.After(e.to) || f.Began.Add(f.Took).Before(e.from) {
 		return false
 	}
 	broken := f.Cause == "closed" || f.Cause == "truncated" || f.Cause == "reset"
@@ -172,7 +172,7 @@ func (a *soakAccount) describe(f prove.Failure) string {
 	for _, s := range a.arrivals([]prove.Failure{f})[f.ID] {
 		at = append(at, s.Instance)
 	}
-	return fmt.Sprintf("%s; ended %s; seen by [%s]", f, f.At.Add(f.Took).Format("15:04:05.000"), strings.Join(at, " "))
+	return fmt.Sprintf("%s; ended %s; seen by [%s]", f, f.Began.Add(f.Took).Format("15:04:05.000"), strings.Join(at, " "))
 }
 
 // ---- The counts of the proxy ----

@@ -120,7 +120,7 @@ func (c *client) keepCookies(resp *http.Response) {
 func (c *client) do(cutting context.Context, r *Request) Result {
 	began := time.Now()
 	deadline := began.Add(c.cfg.Timeout + r.Takes)
-	res := Result{ID: r.id, Kind: r.Kind, Started: began, client: c.Number, number: c.asked, slow: r.Takes > 0, idempotent: isIdempotent(r.HTTP.Method)}
+	res := Result{ID: r.id, Kind: r.Kind, Began: began, Started: began, client: c.Number, number: c.asked, slow: r.Takes > 0, idempotent: isIdempotent(r.HTTP.Method)}
 	cn, err := c.connection(cutting, deadline)
 	if err != nil {
 		res.Took = time.Since(began)

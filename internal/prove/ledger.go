@@ -155,7 +155,7 @@ func (l *ledger) count(r Result) (failure Failure, kept bool) {
 		return Failure{}, false
 	}
 	failure = Failure{
-		At: r.Started, ID: r.ID, Kind: r.Kind, Outcome: r.Outcome, Cause: r.Cause, Error: r.Err.Error(),
+		Began: r.Began, At: r.Started, ID: r.ID, Kind: r.Kind, Outcome: r.Outcome, Cause: r.Cause, Error: r.Err.Error(),
 		Release: release.ID, Status: r.Status, Took: r.Took, LocalPort: r.localPort, Reused: r.reused,
 	}
 	l.failures = append(l.failures, failure)

@@ -41,7 +41,9 @@ const (
 
 // Failure is a request that was not OK.
 type Failure struct {
-	// At is when its first byte was written, or when its connection was tried.
+	// Began is when its connection was looked for, or made, and At when its first byte was
+	// written, or when its connection was tried.
+	Began   time.Time `json:"began"`
 	At      time.Time `json:"at"`
 	ID      string    `json:"id"`
 	Kind    Kind      `json:"kind"`
@@ -54,9 +56,10 @@ type Failure struct {
 	Cause string `json:"cause"`
 	Error string `json:"error"`
 	// Release and Status are of the answer, as far as there was one.
-	Release string        `json:"release,omitempty"`
-	Status  int           `json:"status,omitempty"`
-	Took    time.Duration `json:"took"`
+	Release string `json:"release,omitempty"`
+	Status  int    `json:"status,omitempty"`
+	// Took is from Began to the end.
+	Took time.Duration `json:"took"`
 	// LocalPort is the client's, 0 without a connection; Reused says that the
 	// connection had carried requests before.
 	LocalPort int  `json:"local_port,omitempty"`
@@ -84,6 +87,7 @@ func (f Failure) String() string {
 type Result struct {
 	ID      string
 	Kind    Kind
+	Began   time.Time
 	Started time.Time
 	Took    time.Duration
 	Outcome Outcome
