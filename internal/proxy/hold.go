@@ -16,26 +16,26 @@ const heldCost = 16 << 10
 type hold struct {
 	Hold
 	waiting *waiting
+	// end is Until on the clock of this process.
+	end time.Time
 }
 
 func newHold(h *Hold, w *waiting) *hold {
 	if h == nil {
 		return nil
 	}
-	on := &hold{Hold: *h, waiting: w}
-	on.Until = w.ends(h.Until)
-	return on
+	return &hold{Hold: *h, waiting: w, end: w.ends(h.Until)}
 }
 
 // on reports whether new requests wait; h may be nil.
-func (h *hold) on() bool { return h != nil && time.Now().Before(h.Until) }
+func (h *hold) on() bool { return h != nil && time.Now().Before(h.end) }
 
 // until is when the hold ends by itself; the zero time if there is none.
 func (h *hold) until() time.Time {
 	if h == nil {
 		return time.Time{}
 	}
-	return h.Until
+	return h.end
 }
 
 // waiting counts the requests of a service that are held, or in its queue. It lives as long as the
@@ -129,8 +129,8 @@ func (f *flight) await(h *hold) verdict {
 	f.wait.hold = h
 	f.loop.held.push(f)
 	end := f.wait.deadline()
-	if h.Until.Before(end) {
-		end = h.Until
+	if h.end.Before(end) {
+		end = h.end
 	}
 	f.wait.timer.owner = f
 	f.loop.timers.set(&f.wait.timer, end)
