@@ -14,6 +14,7 @@ func (s *service) chooseFor(f *flight, random func(n int) int) *release {
 
 // drawFor picks the release that a client keeps to, or one by weight.
 func (s *service) drawFor(f *flight, random func(n int) int) *release {
+	f.session = 0 // It may come from a table of before.
 	if s.sticky == nil || len(f.left) > 0 {
 		return s.choose(f.left, random)
 	}

@@ -378,3 +378,18 @@ func TestScoresOverATakeover(t *testing.T) {
 		t.Errorf("the rest is %+v", rest.Scores)
 	}
 }
+
+// A request that was drawn by its client before, and waited for another table in which
+// clients are nothing, is scored for itself.
+func TestScoredAfterStickiness(t *testing.T) {
+	up := saying(t, "fine")
+	p := start(t, Config{}, scoredCanary(50, up, up))
+	p.settle()
+	f := &flight{loop: p.loops[0], session: 7}
+	s := p.loops[0].table.services[0]
+	f.service = s
+	p.loops[0].do(func() { s.chooseFor(f, func(int) int { return 0 }) })
+	if f.session != 0 || f.scored.session != -1 || !f.scored.counts {
+		t.Errorf("it is scored by %+v", f.scored)
+	}
+}
