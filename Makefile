@@ -74,8 +74,7 @@ $(BIN)/bench: build
 	$(GO) build -o $(BIN)/bench-upstream ./bench/upstream
 
 # The tests of internal/analysis on simulated rollouts: see docs/analysis.md. It writes
-# docs/analysis-figures.md, in less than ten minutes; bench-analysis-quick writes nothing and
-# takes less than one.
+# docs/analysis-figures.md; bench-analysis-quick writes nothing.
 bench-analysis:
 	$(GO) run ./bench/analysis
 

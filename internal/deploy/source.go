@@ -2,6 +2,7 @@ package deploy
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -145,18 +146,11 @@ func askWebhook(ctx context.Context, url, service string, d *Deployment) (string
 	case analysis.Pass:
 		return answer.Message, nil
 	case analysis.Fail:
-		return "", &badError{orElse(answer.Message, "it says that the candidate is bad")}
+		return "", &badError{cmp.Or(answer.Message, "it says that the candidate is bad")}
 	case analysis.Inconclusive:
-		return "", errors.New(orElse(answer.Message, "it doesn't know"))
+		return "", errors.New(cmp.Or(answer.Message, "it doesn't know"))
 	}
 	return "", fmt.Errorf("the verdict of %s is %q, want pass, fail or inconclusive", url, answer.Verdict)
-}
-
-func orElse(text, other string) string {
-	if text == "" {
-		return other
-	}
-	return text
 }
 
 // askCommand runs a command in the surroundings of the candidate.
