@@ -8,10 +8,12 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
 
+	"github.com/segue-deploy/segue/internal/driver"
 	"github.com/segue-deploy/segue/internal/driver/drivertest"
 	"github.com/segue-deploy/segue/internal/journal"
 	"github.com/segue-deploy/segue/internal/proxy"
@@ -206,6 +208,47 @@ func TestStableComesBackWhenCandidateIsBad(t *testing.T) {
 		h.expectNoOutage(t)
 		w.expectShares(map[string]share{"r1": {100, 2}})
 		w.expectAlive("r2", 0)
+	})
+}
+
+// refusing is a driver that can't start anything of a release for a while, as one out of
+// descriptors.
+type refusing struct {
+	driver.Driver
+	release string
+	refuses *atomic.Bool
+}
+
+func (d refusing) Ensure(ctx context.Context, r driver.Release, n int) error {
+	if r.ID == d.release && d.refuses.Load() {
+		return syscall.EMFILE
+	}
+	return d.Driver.Ensure(ctx, r, n)
+}
+
+// Stable gets back the instances that it had before a rolling deployment, even if they could
+// not be started while that was taken back.
+func TestStableGetsItsInstancesBackLater(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		w.close()
+		var refuses atomic.Bool
+		w.driver = func(d driver.Driver) driver.Driver { return refusing{d, "r1", &refuses} }
+		w.start()
+		defer w.close()
+		sp := testSpec(t, "")
+		sp.Strategy = strategySpec(t, "strategy: {rolling: {max_surge: 0, max_unavailable: 1, bake: 10s}}").Strategy
+		w.expectPhase(w.deploy(sp), PhasePromoted, "")
+		w.on("intended", StepBake, func() {
+			refuses.Store(true)
+			w.machine.SetReady("web-r2-1", false)
+		})
+		w.expectPhase(w.deploy(sp), PhaseFailed, "web-r2-1: is not healthy under traffic")
+		w.expectAlive("r1", 1)
+		refuses.Store(false)
+		time.Sleep(2 * ensureAgain)
+		w.expectAlive("r1", 2)
+		w.expectWeights(map[string]int{"r1": 100})
 	})
 }
 

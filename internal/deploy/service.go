@@ -182,6 +182,10 @@ func (s *service) doStep(ctx context.Context, d *Deployment, i int) error {
 	case stepCtx.Err() != nil && err != nil:
 		return nil
 	case err != nil:
+		if d.Steps[i].Kind == StepStart {
+			// On the way back there is no other step that would give stable what it lacks.
+			s.ensured = false
+		}
 		return s.commit(ctx, d.Number, Failed{Step: i, Reason: err.Error(), LogTail: s.tailOf(ctx, d.Steps[i].Release, err)})
 	}
 	events := []Body{Did{Step: i, Outcome: outcome}}
