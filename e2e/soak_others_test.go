@@ -40,7 +40,8 @@ func (k *soak) startOthers() *others {
 		o.wg.Go(func() {
 			for ctx.Err() == nil {
 				o.begun.Add(1)
-				f := prove.Failure{At: time.Now(), ID: fmt.Sprintf("slow-%d", o.whole.Add(1)), Kind: "slow reader", Outcome: prove.Lost}
+				now := time.Now()
+				f := prove.Failure{Began: now, At: now, ID: fmt.Sprintf("slow-%d", o.whole.Add(1)), Kind: "slow reader", Outcome: prove.Lost}
 				if err := readSlowly(k.Address, &f); err != nil {
 					o.failed(f, err)
 					time.Sleep(10 * time.Millisecond)
