@@ -38,10 +38,12 @@ unit: ## the packages' own tests, without the race detector
 	$(GO) test ./cmd/... ./internal/... ./handback/... ./examples/... ./e2e/load/... ./bench/...
 
 # The detector makes the sweeps, which let each thing happen after each event of each
-# strategy, ten times as long: they are thinned with it, and whole without it.
+# strategy, ten times as long: they are thinned with it, and whole without it. So would it the
+# simulations of the analysis, which have nothing for it to find.
 race: ## the packages' own tests, with it
 	$(GO) test -race ./cmd/... ./internal/... ./handback/... ./examples/... ./e2e/load/... ./bench/...
 	$(GO) test -run Anywhere ./internal/deploy
+	$(GO) test ./bench/analysis
 
 # Most of the time a test here waits for something, so more run at once than there are
 # processors.

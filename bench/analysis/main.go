@@ -40,17 +40,11 @@ type bench struct {
 func run(quick bool, docs, only string, scale float64) error {
 	b := &bench{quick: quick, scale: scale}
 	if quick {
-		b.scale = min(scale, 0.1)
+		b.scale = min(scale, 0.06)
 	}
-	for _, part := range []struct {
-		name string
-		do   func()
-	}{
-		{"alarms", b.alarms}, {"stresses", b.stresses}, {"medians", b.medians}, {"margins", b.margins},
-		{"late", b.late}, {"promotions", b.promotions}, {"latencies", b.latencies},
-	} {
+	for _, part := range parts() {
 		if only == "" || only == part.name {
-			part.do()
+			part.do(b)
 		}
 	}
 	b.summary()
@@ -67,6 +61,24 @@ func run(quick bool, docs, only string, scale float64) error {
 	return nil
 }
 
+// part is a section of the page.
+type part struct {
+	name string
+	do   func(*bench)
+}
+
+func parts() []part {
+	return []part{
+		{"alarms", (*bench).alarms},
+		{"stresses", (*bench).stresses},
+		{"medians", (*bench).medians},
+		{"margins", (*bench).margins},
+		{"late", (*bench).late},
+		{"promotions", (*bench).promotions},
+		{"latencies", (*bench).latencies},
+	}
+}
+
 // printf writes to the page and to the terminal.
 func (b *bench) printf(format string, args ...any) {
 	s := fmt.Sprintf(format, args...)
@@ -78,6 +90,9 @@ func (b *bench) printf(format string, args ...any) {
 func (b *bench) runs(whole int) int {
 	return max(20, int(float64(whole)*b.scale))
 }
+
+// others is how many runs the tests of others get, which nothing is held to.
+func (b *bench) others() int { return b.runs(100) }
 
 // many does the same run with so many seeds, two at once, and returns how each ended.
 func many(runs int, once func(rng *rand.Rand) end) []end {

@@ -52,9 +52,9 @@ func fails(t traffic, margin float64) func(rng *rand.Rand) end {
 }
 
 func (b *bench) alarms() {
-	runs := b.runs(200)
+	runs := b.runs(2000)
 	b.printf("# Figures of the analysis\n\nWritten by `make bench-analysis`, with fixed seeds. α is 1 %%. The service gets %d requests a second.\n\n", perTick)
-	b.printf("## False alarms\n\nBoth releases are healthy, 100,000 requests, no margin; %d runs a cell (the others: %d). Up to %s is within two standard errors of α.\n\n", runs, b.runs(30), percent(allowed(runs)))
+	b.printf("## False alarms\n\nBoth releases are healthy, 100,000 requests, no margin; %d runs a cell (the others: %d). Up to %s is within two standard errors of α.\n\n", runs, b.others(), percent(allowed(runs)))
 	b.printf("| failures | weight | Segue, looked at after every request |")
 	for _, r := range rivals() {
 		b.printf(" %s |", r.name)
@@ -69,7 +69,7 @@ func (b *bench) alarms() {
 					b.printf(" |")
 					continue
 				}
-				b.printf(" %s |", percent(fired(many(b.runs(30), func(rng *rand.Rand) end { return r.run(rng, t) }))))
+				b.printf(" %s |", percent(fired(many(b.others(), func(rng *rand.Rand) end { return r.run(rng, t) }))))
 			}
 			b.printf("\n")
 		}
@@ -105,7 +105,7 @@ func (b *bench) stresses() {
 		{"sticky: 50 requests each of clients of whom 1 % always fail, by client", traffic{100_000, always(0.25), always(0.01), always(0.01), 50}},
 		{"the same, by request (not how it is used)", traffic{100_000, always(0.25), always(0.01), always(0.01), -50}},
 	}
-	runs := b.runs(200)
+	runs := b.runs(1000)
 	b.printf("\n## What breaks other tests\n\n%d runs each, both releases alike, no margin.\n\n| traffic | Segue | z-test each minute |\n|---|---|---|\n", runs)
 	for _, c := range cases {
 		ends := many(runs, fails(c.t, 0))
@@ -115,7 +115,7 @@ func (b *bench) stresses() {
 		}
 		pooled := "–"
 		if c.t.each == 1 {
-			pooled = percent(fired(many(b.runs(30), func(rng *rand.Rand) end { return rivals()[1].run(rng, c.t) })))
+			pooled = percent(fired(many(b.others(), func(rng *rand.Rand) end { return rivals()[1].run(rng, c.t) })))
 		}
 		b.printf("| %s | %s | %s |\n", c.name, ours, pooled)
 	}
@@ -150,7 +150,7 @@ func (b *bench) medians() {
 		b.printf("| %s |", c)
 		var failed uint64
 		for _, w := range []float64{0.05, 0.25, 0.5} {
-			ends := many(b.runs(300), fails(c.traffic(w), 0))
+			ends := many(b.runs(2000), fails(c.traffic(w), 0))
 			b.printf(" %s |", b.reached(fmt.Sprintf("%s at %.0f %%", c, 100*w), ends, c.references[w]))
 			if w == 0.05 {
 				_, failed, _ = middle(ends)
@@ -170,7 +170,7 @@ func (b *bench) rival(r rival, c change) string {
 	}
 	t := c.traffic(0.05)
 	t.requests = 400_000
-	ends := many(b.runs(30), func(rng *rand.Rand) end { return r.run(rng, t) })
+	ends := many(b.others(), func(rng *rand.Rand) end { return r.run(rng, t) })
 	requests, _, ok := middle(ends)
 	if !ok {
 		return fmt.Sprintf("– (%.0f %% found)", 100*fired(ends))
@@ -190,7 +190,7 @@ func (b *bench) margins() {
 	s := analysis.Settings{Alpha: alpha, Beta: analysis.DefaultBeta, Metrics: []analysis.Metric{
 		{Name: "errors", Kind: analysis.Errors, Share: 1, Factor: 1, Margin: analysis.DefaultMargin}}}
 	for _, c := range changes {
-		ends := many(b.runs(150), fails(c.traffic(0.05), analysis.DefaultMargin))
+		ends := many(b.runs(2000), fails(c.traffic(0.05), analysis.DefaultMargin))
 		b.printf("| %s | %s | %d |\n", c, b.reached(c.String()+" with a margin", ends, c.references[0.05]), s.Forecast(c.stable, c.candidate, 0.05).Fail)
 	}
 }
@@ -204,7 +204,7 @@ func (b *bench) late() {
 		}
 		return 0.02
 	}, 1}
-	ends := many(b.runs(150), fails(t, 0))
+	ends := many(b.runs(1000), fails(t, 0))
 	var after []end
 	for _, e := range ends {
 		e.requests -= min(e.requests, healthy/20)
@@ -226,10 +226,10 @@ func (b *bench) promotions() {
 					return segue(rng, t, analysis.DefaultMargin, true, 1/analysis.DefaultBeta)
 				}
 			}
-			ends := many(b.runs(300), passes(healthy(p, w, 2_000_000)))
+			ends := many(b.runs(2000), passes(healthy(p, w, 2_000_000)))
 			edge := healthy(p, w, 100_000)
 			edge.candidate = always(p + analysis.DefaultMargin)
-			runs := b.runs(200)
+			runs := b.runs(2000)
 			wrong := fired(many(runs, passes(edge)))
 			if wrong > 0.05+2*math.Sqrt(0.05*0.95/float64(runs)) {
 				b.misses = append(b.misses, fmt.Sprintf("wrong passes %s at %v, %v", percent(wrong), p, w))
@@ -254,12 +254,12 @@ func (b *bench) latencies() {
 	}
 	b.printf("\n## Latency\n\nLog-normal, median 50 ms, σ 0.6; weight 5 %%, m = 1.1. Requests of the candidate until a fail, medians.\n\n| change | requests |\n|---|---|\n")
 	for _, c := range cases {
-		ends := many(b.runs(300), func(rng *rand.Rand) end {
+		ends := many(b.runs(1000), func(rng *rand.Rand) end {
 			return latency(rng, c.slow, 1.1, 0.05, 400_000, analysis.Fail)
 		})
 		b.printf("| %s | %s |\n", c.name, b.reached("latency "+c.name, ends, c.reference))
 	}
-	runs := b.runs(200)
+	runs := b.runs(1000)
 	ends := many(runs, func(rng *rand.Rand) end {
 		return latency(rng, times(1.1), 1.1, 0.25, 30_000, analysis.Fail)
 	})

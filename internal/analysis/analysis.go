@@ -219,8 +219,8 @@ type Warning string
 const (
 	// MuchFaster is for a candidate whose median is less than half of stable's.
 	MuchFaster Warning = "the candidate is much faster than stable: what fails early looks fast"
-	// OneClient is for enough evidence of failures which one client alone had.
-	OneClient Warning = "there is evidence enough for a fail, but one client had all the failures, and fewer than ten"
+	// OneClient is for enough evidence of failures which one client alone may have had.
+	OneClient Warning = "there is evidence enough for a fail, but so few failures that one client may have had all of them"
 )
 
 // Validate says what is wrong with the settings.

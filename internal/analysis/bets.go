@@ -21,7 +21,7 @@ type bets [alternatives]bet
 // release, and by whether the request failed.
 type bet struct{ candidateFailed, candidateGood, stableFailed, stableGood float64 }
 
-// make makes the bets for a weight, against stable's rate base.
+// make makes the bets for a weight, if stable's rate is base.
 func (b *bets) make(to way, weight, factor, margin, base float64) {
 	*b = bets{}
 	limit := factor*base + margin
@@ -36,14 +36,14 @@ func (b *bets) make(to way, weight, factor, margin, base float64) {
 
 // alternative returns the k-th rate that the candidate is bet to have. The first one is next
 // to the limit; they are the further apart the further away they are. A candidate that is
-// better than the limit is as good as stable most of the time: every other bet is on that.
+// better than the limit is as good as stable most of the time: two bets of three are on that.
 func alternative(to way, k int, limit, base float64) float64 {
 	odds := limit / (1 - limit)
 	most := max(4, 19/odds)
 	if to == better {
 		asGood := odds * (1 - base) / base
-		most = max(4, 2*asGood)
-		if k%2 == 1 && asGood > nearest {
+		most = max(4, 3*asGood)
+		if k%3 != 0 && asGood > nearest {
 			return base
 		}
 	}

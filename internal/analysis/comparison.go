@@ -33,11 +33,11 @@ type comparisonState struct {
 	// Fail bets that the candidate is worse, Pass that it is better.
 	Fail mixture `json:"fail"`
 	Pass mixture `json:"pass"`
-	// Base is stable's rate, which the bets are made for.
-	Base float64 `json:"base"`
+	// Bases are stable's rates that the bets of Fail and of Pass are made for.
+	Bases [2]float64 `json:"bases"`
 	// Weight is the last one.
 	Weight float64 `json:"weight"`
-	// Recent is what Base is estimated from.
+	// Recent is what Bases are estimated from.
 	Recent rate `json:"recent"`
 	// Stable and Candidate are all counts so far.
 	Stable    Counts `json:"stable"`
@@ -53,13 +53,13 @@ func NewComparison(factor, margin float64, ticks int) *Comparison {
 	c := &Comparison{factor: factor, margin: margin, late: 1 / float64(ticks)}
 	c.state.Fail = newMixture(lateShare)
 	c.state.Pass = newMixture(0)
-	c.state.Base = c.state.Recent.estimate()
+	c.state.Bases = c.state.Recent.bases()
 	return c
 }
 
-// lateShare is what is kept for regressions that come late. It makes an early one take 3 to 5 %
+// lateShare is what is kept for regressions that come late. It makes an early one take 1 %
 // more requests; half of all would make it take 15 %, and find a late one little sooner.
-const lateShare = 0.2
+const lateShare = 0.05
 
 // baseStep is how far an estimate, by its logarithm, moves before new bets are made for it.
 const baseStep = 0.02
@@ -67,15 +67,17 @@ const baseStep = 0.02
 // Begin begins a tick that has requests: it makes the bets from what was seen before.
 func (c *Comparison) Begin() {
 	c.state.Recent.forget()
-	c.begin(c.state.Recent.estimate())
+	c.begin(c.state.Recent.bases())
 }
 
-// begin begins a tick with another estimate of stable's rate, which is from the past, too.
-func (c *Comparison) begin(base float64) {
+// begin begins a tick with other estimates of stable's rate, which are from the past, too.
+func (c *Comparison) begin(bases [2]float64) {
 	c.state.Fail.stake(c.late)
-	if math.Abs(math.Log(base/c.state.Base)) > baseStep {
-		c.state.Base = base
-		c.weight = 0
+	for i, base := range bases {
+		if math.Abs(math.Log(base/c.state.Bases[i])) > baseStep {
+			c.state.Bases[i] = base
+			c.weight = 0
+		}
 	}
 }
 
@@ -101,7 +103,7 @@ func (c *Comparison) Add(weight float64, stable, candidate Counts) {
 func (c *Comparison) bet(weight float64) {
 	c.weight = weight
 	for i, way := range [...]way{worse, better} {
-		c.bets[i].make(way, weight, c.factor, c.margin, c.state.Base)
+		c.bets[i].make(way, weight, c.factor, c.margin, c.state.Bases[i])
 	}
 }
 
@@ -149,13 +151,19 @@ type rate struct {
 	Failed   float64 `json:"failed"`
 }
 
-// What is known before anything was seen is as good as so many requests, with so many
-// events: one in a thousand, which few services are much better than. maxMemory is how many
-// events an estimate is made from before it begins to forget, so that it follows a drift.
+// maxMemory is how many events an estimate is made from before it begins to forget, so that it
+// follows a drift.
+const maxMemory = 1000
+
+// What is known of stable before anything was seen is as good as so many requests, with so many
+// events. Who bets that the candidate is worse takes stable for better than most services are,
+// one event in 2,000, and who bets that it is better for worse, one in 300: either has the
+// hardest time with its bets where it is the other way round.
 const (
-	priorRequests = 300
-	priorFailed   = 0.3
-	maxMemory     = 1000
+	priorRequestsWorse  = 300
+	priorFailedWorse    = 0.15
+	priorRequestsBetter = 100
+	priorFailedBetter   = 0.3
 )
 
 func (r *rate) add(c Counts) {
@@ -171,6 +179,10 @@ func (r *rate) forget() {
 	}
 }
 
-func (r *rate) estimate() float64 {
-	return (r.Failed + priorFailed) / (r.Requests + priorRequests)
+// bases are the estimates for those who bet that the candidate is worse, and better.
+func (r *rate) bases() [2]float64 {
+	return [...]float64{
+		(r.Failed + priorFailedWorse) / (r.Requests + priorRequestsWorse),
+		(r.Failed + priorFailedBetter) / (r.Requests + priorRequestsBetter),
+	}
 }

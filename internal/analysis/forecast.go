@@ -21,7 +21,7 @@ func (s Settings) Forecast(stable, candidate, weight float64) Forecast {
 			continue
 		}
 		c := NewComparison(m.Factor, m.Margin, s.Ticks)
-		c.state.Base = stable
+		c.state.Bases = [...]float64{stable, stable}
 		c.bet(weight)
 		return Forecast{
 			Fail: c.state.Fail.until(math.Log(1/(s.Alpha*m.Share)), c.bets[0].growth(weight, stable, candidate)),

@@ -27,12 +27,14 @@ type metric struct {
 }
 
 // What makes a fail believable beside its evidence: so many clients that had a failure of the
-// candidate, or so many failures, or slow requests, as behind a load balancer all clients may
-// look like one. At a low weight two failures can be evidence enough, and one client with a
-// broken request isn't.
+// candidate, or so many failures, as behind a load balancer all clients may look like one. At a
+// low weight two failures can be evidence enough, and one client with a broken request isn't.
+// Of slow requests nobody knows whose they are; fewer are enough, since a client whose requests
+// take long makes them take as long at stable.
 const (
 	enoughClients  = 2
 	enoughFailures = 10
+	enoughSlow     = 5
 )
 
 // New returns a judge that has seen nothing. Its errors are those of [Settings.Validate].
@@ -128,7 +130,7 @@ func (j *Judge) suspect() *metric {
 func (j *Judge) believable(m *metric) bool {
 	if m.latency != nil {
 		_, candidate := m.latency.leading().Counts() // which don't say whose they are
-		return candidate.Failed >= enoughFailures
+		return candidate.Failed >= enoughSlow
 	}
 	_, candidate := m.errors.Counts()
 	return len(j.clients) >= enoughClients || candidate.Failed >= enoughFailures
