@@ -131,3 +131,29 @@ func TestSourcesSpeak(t *testing.T) {
 		t.Errorf("the reason is %q", f.Reason)
 	}
 }
+
+// BenchmarkJudge is what a second of a rollout costs the daemon: both metrics, by the proxy's
+// histograms.
+func BenchmarkJudge(b *testing.B) {
+	settings := settingsOf(&spec.Analysis{
+		FalseAlarms: 1, WrongPasses: 5,
+		Errors: spec.CompareErrors{Factor: 1, Margin: 0.5}, Latency: spec.CompareLatency{Factor: 1.2},
+	}, nil)
+	judge, err := analysis.New(settings)
+	if err != nil {
+		b.Fatal(err)
+	}
+	took := func(n int) (s proxy.Score) {
+		s.Requests = uint64(n)
+		for i := range n {
+			s.Latency.Observe(time.Duration(1+i%97) * time.Millisecond)
+		}
+		return s
+	}
+	stable := took(1000)
+	tick := analysis.Tick{{Weight: 0.05, Stable: armOf(stable), Candidate: armOf(took(50)), Past: latencies{}.plus(stable)}}
+	b.ReportAllocs()
+	for b.Loop() {
+		judge.Observe(tick)
+	}
+}

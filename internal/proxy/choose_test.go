@@ -6,6 +6,7 @@ import (
 	"math/rand/v2"
 	"net/http"
 	"testing"
+	"time"
 )
 
 func TestChooseReleaseByWeight(t *testing.T) {
@@ -135,8 +136,9 @@ func TestChooseUpstream(t *testing.T) {
 	}
 }
 
-// BenchmarkChoose is what rules cost a request: nothing where a service has none.
+// BenchmarkChoose is what rules and scores cost a request: nothing where a service has none.
 func BenchmarkChoose(b *testing.B) {
+	scored := &Scoring{ID: "d1", Maturity: 10 * time.Second, Failing: Failing{Status: []StatusRange{{500, 599}}, Header: "X-Failed"}}
 	head := headOf(http.Header{"X-User": {"somebody"}, "Cookie": {"a=b; segue=" + tokenOf("somebody")}})
 	for _, c := range []struct {
 		name   string
@@ -147,6 +149,8 @@ func BenchmarkChoose(b *testing.B) {
 		{"sticky header", func(s *Service) { s.Sticky = &Sticky{Header: "X-User"} }},
 		{"sticky cookie", func(s *Service) { s.Sticky = &Sticky{Cookie: "segue"} }},
 		{"mirror", func(s *Service) { s.Mirror = &Mirror{Share: 10, MaxInFlight: 10} }},
+		{"scored", func(s *Service) { s.Scoring = scored }},
+		{"scored by clients", func(s *Service) { s.Scoring, s.Sticky = scored, &Sticky{Header: "X-User"} }},
 	} {
 		b.Run(c.name, func(b *testing.B) {
 			s := canary(50, at("127.0.0.1:1"), at("127.0.0.1:2"))
@@ -163,6 +167,7 @@ func BenchmarkChoose(b *testing.B) {
 				if f.start() != going {
 					b.Fatal("there is no upstream")
 				}
+				f.answered(200, head)
 				f.end(answered, 200, 1)
 			}
 		})

@@ -80,11 +80,13 @@ func (h Histogram) Quantile(q float64) time.Duration {
 // Above is how many durations are longer than the lowest bound between two buckets that
 // isn't below d.
 func (h Histogram) Above(d time.Duration) uint64 {
+	first := bucketOf(max(d, 0))
+	if low, _ := bucketBounds(first); low < d {
+		first++
+	}
 	var n uint64
-	for i, count := range h.counts {
-		if low, _ := bucketBounds(i); low >= d {
-			n += count
-		}
+	for _, count := range h.counts[min(first, len(h.counts)):] {
+		n += count
 	}
 	return n
 }
