@@ -15,17 +15,19 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/coder/websocket"
 	"github.com/segue-deploy/segue/internal/prove"
 )
 
-// others are clients with bad manners beside those that count: some take their answers
-// slowly, some vanish.
+// others are clients of other manners beside those that count: some take their answers
+// slowly, some vanish, some have a WebSocket for a while.
 type others struct {
 	stop context.CancelFunc
 	wg   sync.WaitGroup
 	// begun counts all requests that the proxy may have counted, whole those of slow
-	// clients, vanished those of which nobody waits for the answer.
-	begun, whole, vanished atomic.Uint64
+	// clients, vanished those of which nobody waits for the answer, and talks those for a
+	// WebSocket, told those of these that were asked to go.
+	begun, whole, vanished, talks, told atomic.Uint64
 
 	mu       sync.Mutex
 	failures []prove.Failure
@@ -49,7 +51,26 @@ func (k *soak) startOthers() *others {
 			}
 		})
 	}
-	random := rand.New(rand.NewPCG(k.random.Uint64(), 1))
+	seed := k.random.Uint64()
+	for i := range uint64(2) {
+		talk := rand.New(rand.NewPCG(seed, 2+i))
+		o.wg.Go(func() {
+			for ctx.Err() == nil {
+				o.begun.Add(1)
+				now := time.Now()
+				f := prove.Failure{Began: now, At: now, ID: fmt.Sprintf("ws-%d", o.talks.Add(1)), Kind: "WebSocket", Outcome: prove.Lost}
+				told, err := converse(k.Address, &f, talk)
+				if told {
+					o.told.Add(1)
+				}
+				if err != nil {
+					o.failed(f, err)
+					time.Sleep(10 * time.Millisecond)
+				}
+			}
+		})
+	}
+	random := rand.New(rand.NewPCG(seed, 1))
 	o.wg.Go(func() {
 		for ctx.Err() == nil {
 			o.begun.Add(1)
@@ -132,6 +153,47 @@ func readSlowly(address string, f *prove.Failure) error {
 		return fmt.Errorf("%d of %d bytes", got, slowBytes)
 	}
 	return nil
+}
+
+// converse has a WebSocket on which each message must come back, for up to four seconds, or
+// until it is told to go, which is no loss; any other end is one.
+func converse(address string, f *prove.Failure, random *rand.Rand) (told bool, err error) {
+	ctx, stop := context.WithTimeout(context.Background(), time.Minute)
+	defer stop()
+	ws, resp, err := websocket.Dial(ctx, "ws://"+address+"/ws", &websocket.DialOptions{HTTPHeader: http.Header{prove.HeaderID: {f.ID}}})
+	if resp != nil {
+		f.Status, f.Release = resp.StatusCode, resp.Header.Get(prove.HeaderRelease)
+		if err == nil {
+			f.Status = 0 // which only says that it began
+		}
+	}
+	if err != nil {
+		return false, err
+	}
+	defer ws.CloseNow()
+	for i := range 1 + random.IntN(40) {
+		message := fmt.Sprintf("%s %d", f.ID, i)
+		err := ws.Write(ctx, websocket.MessageText, []byte(message))
+		var back []byte
+		if err == nil {
+			_, back, err = ws.Read(ctx)
+		}
+		if websocket.CloseStatus(err) == websocket.StatusGoingAway {
+			return true, nil
+		}
+		if err != nil {
+			return false, fmt.Errorf("message %d: %w", i, err)
+		}
+		if string(back) != message {
+			return false, fmt.Errorf("message %d came back as %q", i, back)
+		}
+		time.Sleep(100 * time.Millisecond)
+	}
+	err = ws.Close(websocket.StatusNormalClosure, "")
+	if websocket.CloseStatus(err) == websocket.StatusGoingAway {
+		return true, nil
+	}
+	return false, err
 }
 
 // vanish begins a request and goes away: in its head, in its body, before its answer, or in

@@ -199,12 +199,14 @@ func (k *soak) end(seed uint64) {
 		t := k.perKind[kind]
 		k.say("  %-17s %3d events, lost %d, in flight in what was killed %d", kind, t.events, t.lost, t.excused)
 	}
-	k.say("  clients: %d idle connections closed, %d reset; latency p50 %s, p99 %s, max %s; %d errors of bad releases; %d slow and %d vanished clients beside",
-		r.IdleClosed, r.IdleReset, r.Latency.P50, r.Latency.P99, r.Latency.Max, r.ServiceError, k.others.whole.Load(), k.others.vanished.Load())
+	k.say("  clients: %d idle connections closed, %d reset; latency p50 %s, p99 %s, max %s; %d errors of bad releases",
+		r.IdleClosed, r.IdleReset, r.Latency.P50, r.Latency.P99, r.Latency.Max, r.ServiceError)
+	k.say("  beside them: %d slow clients, %d that vanished, %d with a WebSocket, of whom %d were told to go",
+		k.others.whole.Load(), k.others.vanished.Load(), k.others.talks.Load(), k.others.told.Load())
 	if k.t.Failed() {
 		k.say("seed %d", seed)
 	}
-	fmt.Printf("lost %d of %d requests\n", k.account.lost, r.Sent+k.others.whole.Load())
+	fmt.Printf("lost %d of %d requests\n", k.account.lost, r.Sent+k.others.whole.Load()+k.others.talks.Load())
 }
 
 // atRest holds the sum of all counts against each other when the load is over.
@@ -246,6 +248,7 @@ func (k *soak) soakSpec(strategy, behaviour string) fmt.Stringer {
 	r := release{
 		version: fmt.Sprint(k.releases + 1), behaviour: behaviour, instances: 3, strategy: strategy, drain: 30 * time.Second,
 		env: "  DEMO_SEEN: " + k.seen + "\n", warm: 20 * time.Second,
+		more: "route: {drain: [{path: /ws, time: 3s}]}\n",
 	}
 	if behaviour == "unhealthy" {
 		r.deadline = time.Second
