@@ -19,7 +19,7 @@ import (
 
 // What TestSoak does: by default little enough to be run with the other tests.
 var (
-	soakFor  = flag.Duration("soak", 18*time.Second, "how long TestSoak begins events")
+	soakFor  = flag.Duration("soak", 30*time.Second, "how long TestSoak begins events")
 	soakSeed = flag.Uint64("seed", 0, "what TestSoak draws its events from; 0 is the time")
 )
 

@@ -175,6 +175,17 @@ func isTimeout(err error) bool {
 	return errors.As(err, &ne) && ne.Timeout()
 }
 
+// Starved reports whether a connection failed, or a probe, since this process or this machine
+// has too little of something, as descriptors or memory: which says nothing about the instance.
+func Starved(err error) bool {
+	for _, e := range []error{syscall.EMFILE, syscall.ENFILE, syscall.ENOBUFS, syscall.ENOMEM} {
+		if errors.Is(err, e) {
+			return true
+		}
+	}
+	return false
+}
+
 // bare strips the layers that repeat the address and the name of a system call.
 func bare(err error) error {
 	var errno syscall.Errno

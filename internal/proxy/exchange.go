@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/segue-deploy/segue/internal/health"
 	"github.com/segue-deploy/segue/internal/proxy/h1"
 )
 
@@ -192,7 +193,7 @@ func (x *exchange) try() {
 // instance: the request waits, as long as a connection may take, for another one to end.
 func (x *exchange) notConnected(err error) {
 	l := x.loop
-	if !scarce(err) || l.now.Sub(x.since) >= l.p.cfg.ConnectTimeout {
+	if !health.Starved(err) || l.now.Sub(x.since) >= l.p.cfg.ConnectTimeout {
 		x.attemptFailed(connectFailed, err)
 		return
 	}

@@ -83,6 +83,9 @@ func (p *Proxy) probe(ctx context.Context, u *upstream, check *health.Check) {
 		if ctx.Err() != nil {
 			return
 		}
+		if health.Starved(err) {
+			continue
+		}
 		open, _ := gate.Observe(err == nil)
 		p.tell(u, err, open)
 	}

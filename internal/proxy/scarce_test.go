@@ -4,7 +4,9 @@ import (
 	"io"
 	"net/http"
 	"testing"
+	"time"
 
+	"github.com/segue-deploy/segue/internal/health"
 	"golang.org/x/sys/unix"
 )
 
@@ -65,5 +67,20 @@ func TestOutOfDescriptors(t *testing.T) {
 	}
 	if r := p.release("r1"); r.Failed.Sum() > 0 || r.Retried > 0 || r.Answered[2] != 4 {
 		t.Errorf("%+v", r)
+	}
+}
+
+// TestProbesOutOfDescriptors: an upstream that can't be asked for its health, for want of
+// descriptors, is as healthy as before.
+func TestProbesOutOfDescriptors(t *testing.T) {
+	r := rel("r1", 100, saying(t, "here"))
+	r.Health = &health.Check{TCP: true, Interval: 5 * time.Millisecond, Timeout: time.Second, Healthy: 1, Unhealthy: 1}
+	p := start(t, Config{}, web(r))
+	p.do(http.MethodGet, "/", "")
+	withoutDescriptors(t, func() { time.Sleep(200 * time.Millisecond) })
+	for u := range p.checks() {
+		if !u.condition.healthy.Load() {
+			t.Errorf("it counts as not healthy: %s", u.condition.why())
+		}
 	}
 }

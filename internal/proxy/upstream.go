@@ -62,7 +62,7 @@ func (u *upstream) transport(cfg *Config) *http.Transport {
 					return conn, nil
 				}
 				// As in notConnected.
-				if !scarce(err) || time.Since(began) >= cfg.ConnectTimeout || ctx.Err() != nil {
+				if !health.Starved(err) || time.Since(began) >= cfg.ConnectTimeout || ctx.Err() != nil {
 					return nil, &dialError{err}
 				}
 				time.Sleep(acceptPause)
@@ -142,23 +142,7 @@ func (u *upstream) leave() {
 // about the instance: this process or this machine is out of something, or the
 // queue of the instance's unix socket is full (EAGAIN).
 func ownFault(err error) bool {
-	for _, e := range []error{syscall.EMFILE, syscall.ENFILE, syscall.ENOBUFS, syscall.ENOMEM, syscall.EADDRNOTAVAIL, syscall.EAGAIN} {
-		if errors.Is(err, e) {
-			return true
-		}
-	}
-	return false
-}
-
-// scarce reports whether a connection failed since this process or machine has too little
-// of something, which it gets back when another connection ends, whichever that is.
-func scarce(err error) bool {
-	for _, e := range []error{syscall.EMFILE, syscall.ENFILE, syscall.ENOBUFS, syscall.ENOMEM} {
-		if errors.Is(err, e) {
-			return true
-		}
-	}
-	return false
+	return health.Starved(err) || errors.Is(err, syscall.EADDRNOTAVAIL) || errors.Is(err, syscall.EAGAIN)
 }
 
 // reason is the innermost error: what went wrong, without where.

@@ -83,6 +83,32 @@ func TestUnreadyAndReadyAgain(t *testing.T) {
 	}
 }
 
+// TestCantBeAsked: an instance that can't be asked for its health, as the daemon is out of
+// descriptors, is as ready as before.
+func TestCantBeAsked(t *testing.T) {
+	m := startMachine(t)
+	r := m.release()
+	r.Health.Interval, r.Health.Unhealthy = 5*time.Millisecond, 1
+	m.ensure(r, 1)
+	first := m.ready(1)[0]
+	var before unix.Rlimit
+	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &before); err != nil {
+		t.Fatal(err)
+	}
+	limit := func(l unix.Rlimit) {
+		if err := unix.Setrlimit(unix.RLIMIT_NOFILE, &l); err != nil {
+			t.Fatal(err)
+		}
+	}
+	limit(unix.Rlimit{Cur: 3, Max: before.Max})
+	time.Sleep(200 * time.Millisecond)
+	limit(before)
+	if in := m.ready(1)[0]; in.ReadySince != first.ReadySince {
+		t.Errorf("it counts as ready since %s, want %s as before", in.ReadySince, first.ReadySince)
+	}
+	m.remove(r)
+}
+
 // TestCheckThatHangs: a check that doesn't end is ended with its children.
 func TestCheckThatHangs(t *testing.T) {
 	m := startMachine(t)

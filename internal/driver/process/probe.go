@@ -117,8 +117,13 @@ func fileExists(runDir, file string) error {
 	return fmt.Errorf("file %s: %w", file, err)
 }
 
-// answered takes an answer.
+// answered takes an answer. One that can't be asked for is as healthy as it was.
 func (in *instance) answered(err error) {
+	if health.Starved(err) {
+		in.complaint = "health: it can't be asked: " + err.Error()
+		in.publish()
+		return
+	}
 	open, changed := in.gate.Observe(err == nil)
 	switch {
 	case err != nil:
