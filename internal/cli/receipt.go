@@ -71,7 +71,8 @@ func printReceipt(out io.Writer, r api.Receipt) error {
 	for _, u := range r.Unknown {
 		fmt.Fprintf(out, "  not known: %s\n", u)
 	}
-	_, err := fmt.Fprintf(out, "  lost %d of %d requests%s\n", r.Total.Lost, r.Total.Accepted, certainty(r))
+	// Two releases have accepted one that was rerouted.
+	_, err := fmt.Fprintf(out, "  lost %d of %d requests%s\n", r.Total.Lost, r.Total.Accepted-r.Total.Rerouted, certainty(r))
 	return err
 }
 

@@ -73,7 +73,7 @@ receipt of web d5: deploy r5 (stable was r4): running
 `},
 		{"overloaded", `{
 			"service": "web", "deployment": "d6", "candidate": "r6", "phase": "promoted", "requested": "2026-03-01T12:00:00Z", "steps": [],
-			"releases": [], "total": {"accepted": 9, "failed": {}, "retry_refused": 3, "replayed": 2, "shed": 4}, "queued": {"total": 5, "let_go": 2, "expired": 3, "longest": 1000000000}, "latency": {"before": {}, "during": {}, "after": {}}}`, `
+			"releases": [], "total": {"accepted": 11, "rerouted": 2, "failed": {}, "retry_refused": 3, "replayed": 2, "shed": 4}, "queued": {"total": 5, "let_go": 2, "expired": 3, "longest": 1000000000}, "latency": {"before": {}, "during": {}, "after": {}}}`, `
 receipt of web d6: deploy r6: promoted
   queued: 5 requests, the longest for 1s: 2 went on, 3 expired, 0 client gone
   shed: 4 requests (503 with Retry-After), as the instances had as much to do as they may
