@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/segue-deploy/segue/internal/analysis/prometheustest"
 	"github.com/segue-deploy/segue/internal/prove"
 )
 
@@ -198,14 +199,18 @@ func TestAnalysisAsksOthers(t *testing.T) {
 	good.Store(true)
 	bad := strings.Replace(checks, "exit 0", "echo the disk is full; exit 3", 1)
 	s.contains(s.deploy(analysed{release{version: "4"}, steps + ", approve", bad}, 2), "analysis: disk: ", "the disk is full")
+	shop := prometheustest.Start(t, func() string { return "queue_length{release=\"r5\"} 500\nqueue_length{release=\"r6\"} 5\n" })
+	queue := strings.Replace(checks, "command: [/bin/sh, -c, \"exit 0\"]", fmt.Sprintf(`prometheus: {server: "%s", query: 'sum(queue_length{release="{{.Release}}"})', max: 100}`, shop), 1)
+	s.contains(s.deploy(analysed{release{version: "5"}, steps + ", approve", queue}, 2), "analysis: disk: ", "500")
+	s.contains(s.deploy(analysed{release{version: "6"}, steps, queue}, 0), "the analysis says pass", "promoted")
 	// One that doesn't know lets nothing pass, and takes nothing back.
 	unknown := strings.Replace(checks, "exit 0", "exit 75", 1)
-	file := s.write("segue.yaml", analysed{release{version: "5"}, "weight: 50, bake: {max: 5s, early: true}", unknown}.String(), 0o644)
+	file := s.write("segue.yaml", analysed{release{version: "7"}, "weight: 50, bake: {max: 5s, early: true}", unknown}.String(), 0o644)
 	s.expect(4, "deploy", "-f", file, "--wait=false")
 	eventually(t, "a pause", func() bool {
 		return strings.Contains(s.expect(0, "explain", "-s", "web").Stdout, "the analysis is inconclusive")
 	})
-	s.contains(s.expect(0, "status"), "disk: ", "segue resume -s web d5")
+	s.contains(s.expect(0, "status"), "disk: ", "segue resume -s web d7")
 	s.expect(0, "promote", "-s", "web", "--full")
 	eventually(t, "the end", func() bool { return s.status().Deployment.Phase == "promoted" })
 	l.nothingLost()

@@ -1,80 +1,21 @@
 package analysis
 
 import (
-	"bytes"
 	"context"
 	"errors"
-	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"net/http/httptest"
-	"os"
-	"os/exec"
-	"path/filepath"
 	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"github.com/segue-deploy/segue/internal/analysis/prometheustest"
 )
 
 // patience is a safety net for what is waited for, and no measure of anything.
 const patience = time.Minute
-
-// startPrometheus runs the real server, which scrapes a page, and returns its URL once it
-// has done so.
-func startPrometheus(t *testing.T, page func() string) string {
-	t.Helper()
-	program, err := exec.LookPath("prometheus")
-	if err != nil {
-		t.Fatal("prometheus is not installed, and this test is about the real one: run 'make deps'")
-	}
-	target := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
-		w.Header().Set("Content-Type", "text/plain; version=0.0.4")
-		fmt.Fprint(w, page())
-	}))
-	t.Cleanup(target.Close)
-	dir := t.TempDir()
-	config := filepath.Join(dir, "prometheus.yml")
-	text := fmt.Sprintf("scrape_configs:\n- job_name: web\n  scrape_interval: 100ms\n  scrape_timeout: 100ms\n  static_configs: [{targets: ['%s']}]\n", target.Listener.Addr())
-	if err := os.WriteFile(config, []byte(text), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	address := freeAddress(t)
-	var log bytes.Buffer
-	cmd := exec.Command(program, "--config.file="+config, "--storage.tsdb.path="+filepath.Join(dir, "data"), "--web.listen-address="+address)
-	cmd.Stdout, cmd.Stderr = &log, &log
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		_ = cmd.Process.Kill()
-		_ = cmd.Wait()
-		if t.Failed() {
-			t.Logf("prometheus said:\n%s", log.String())
-		}
-	})
-	url := "http://" + address
-	for end := time.Now().Add(patience); ; time.Sleep(20 * time.Millisecond) {
-		value, err := ask(t, url, `sum(scrape_samples_scraped)`)
-		if err == nil && value > 0 {
-			return url
-		}
-		if time.Now().After(end) {
-			t.Fatalf("after %s prometheus has scraped nothing: %v", patience, err)
-		}
-	}
-}
-
-func freeAddress(t *testing.T) string {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	return l.Addr().String()
-}
 
 func ask(t *testing.T, url, query string) (float64, error) {
 	t.Helper()
@@ -97,7 +38,7 @@ nothing NaN
 # TYPE endless gauge
 endless +Inf
 `
-	url := startPrometheus(t, func() string { return page })
+	url := prometheustest.Start(t, func() string { return page })
 	for _, c := range []struct {
 		query, err string
 		want       float64
@@ -132,7 +73,7 @@ endless +Inf
 // A series is stale as soon as its target says no more of it.
 func TestPrometheusStaleSeries(t *testing.T) {
 	var gone atomic.Bool
-	url := startPrometheus(t, func() string {
+	url := prometheustest.Start(t, func() string {
 		if gone.Load() {
 			return "other 1\n"
 		}
@@ -154,7 +95,7 @@ func TestPrometheusStaleSeries(t *testing.T) {
 }
 
 func TestPrometheusThatIsDown(t *testing.T) {
-	url := "http://" + freeAddress(t)
+	url := "http://" + prometheustest.FreeAddress(t)
 	if _, err := ask(t, url, "up"); err == nil || errors.Is(err, ErrNoData) || !strings.Contains(err.Error(), "refused") {
 		t.Errorf("the error is %v", err)
 	}
