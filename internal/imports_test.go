@@ -32,7 +32,7 @@ func allowed() map[string][]string {
 }
 
 // TestImports holds the direction of imports. Tests may also import what they
-// test against: the driver suite and its fake, a real journal and proxy.
+// test against: the driver suite and its fake, a real journal and proxy, and Prometheus.
 func TestImports(t *testing.T) {
 	rules := allowed()
 	files := 0
@@ -58,12 +58,12 @@ func TestImports(t *testing.T) {
 		}
 		may := rules[pkg]
 		if strings.HasSuffix(path, "_test.go") {
-			may = append(slices.Clone(may), pkg, "internal/driver/drivertest", "internal/journal", "internal/proxy")
+			may = append(slices.Clone(may), pkg, "internal/analysis/prometheustest", "internal/driver/drivertest", "internal/journal", "internal/proxy")
 		}
 		if _, inside := rules[pkg]; !inside && !strings.HasPrefix(pkg, "internal/") {
 			// Programs for tests, demos and examples stand outside, as users do. The
 			// witness is on their side, and the helper for services is for them.
-			may = []string{"e2e/load", "e2e/rig", "handback", "internal/prove"}
+			may = []string{"e2e/load", "e2e/rig", "handback", "internal/analysis/prometheustest", "internal/prove"}
 		}
 		for _, imp := range f.Imports {
 			target, err := strconv.Unquote(imp.Path.Value)
