@@ -171,6 +171,8 @@ func TestKilledWhileStartingAgain(t *testing.T) {
 			m := newMachine(t)
 			// Exits once, when it is started for the first time.
 			r := m.shell(`[ -e "$SEGUE_ARTIFACT_DIR/again" ] || { : >"$SEGUE_ARTIFACT_DIR/again"; exit 3; }; : >"$SEGUE_RUN_DIR/ready"; exec sleep 3600`)
+			// A check by a command would be a process that looks like one of the instance's.
+			r.Health.Command, r.Health.File = nil, "ready"
 			m.daemon(order{Dir: m.cfg.Dir, Release: r, N: 1, Fault: fault, Nth: 2, Quiet: true}, patience)
 			m.takesOver(r, 1)
 		})

@@ -137,7 +137,11 @@ func hearHangup() (undo func()) {
 	}
 	dropped := make(chan os.Signal, 1)
 	signal.Notify(dropped, unix.SIGHUP)
-	return func() { signal.Stop(dropped) }
+	return func() {
+		signal.Stop(dropped)
+		// Which it is again by now; but only so does Go know it, and the next one who asks.
+		signal.Ignore(unix.SIGHUP)
+	}
 }
 
 // Ensure is part of [driver.Driver]. It needs [Driver.Run] to run. It starts nothing

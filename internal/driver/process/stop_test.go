@@ -135,9 +135,9 @@ func TestRestIsAskedByTerm(t *testing.T) {
 	}
 }
 
-// TestHangupUnderNohup runs that once more, where SIGHUP is ignored as by nohup(1).
+// TestHangupUnderNohup runs that twice more, where SIGHUP is ignored as by nohup(1).
 func TestHangupUnderNohup(t *testing.T) {
-	again := exec.Command("/bin/sh", "-c", `trap '' HUP; exec "$0" -test.count=1 -test.run='^TestRestIsAskedByTerm$'`, os.Args[0])
+	again := exec.Command("/bin/sh", "-c", `trap '' HUP; exec "$0" -test.count=2 -test.run='^TestRestIsAskedByTerm$'`, os.Args[0])
 	if out, err := again.CombinedOutput(); err != nil {
 		t.Errorf("%v\n%s", err, out)
 	}
