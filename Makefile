@@ -48,7 +48,7 @@ race: ## the packages' own tests, with it
 # Most of the time a test here waits for something, so more run at once than there are
 # processors.
 e2e: ## the real binary under load, built with the race detector
-	$(GO) test -race -count=1 -parallel=6 -timeout=25m ./e2e
+	$(GO) test -race -count=1 -parallel=4 -timeout=25m ./e2e
 
 # One thing after the other happens to a service under load, drawn from a seed: SOAK=1h
 # SEED=7. Without a seed it is the time. It ends with "lost 0 of N requests", or fails.
