@@ -115,17 +115,19 @@ func TestNoRequestGoesToClosedRelease(t *testing.T) {
 		p.apply(uint64(i)+1, tableOf(int(i%2)))
 		done.Store(i)
 		old := fmt.Sprintf("r%d", (i+1)%2+1)
+		// Who was chosen for it by the table before is counted by now, or a drain would miss
+		// it.
+		accepted := statsOf(p.stats(), "web", old).Accepted
 		ctx, cancel := context.WithTimeout(context.Background(), patience)
 		result, err := p.Drain(ctx, "web", old, DrainTimes{All: patience})
 		cancel()
 		if err != nil || result.Cut != 0 {
 			t.Errorf("drain %s: %+v, %v", old, result, err)
 		}
-		accepted := statsOf(p.stats(), "web", old).Accepted
 		target := requests.Load() + 20
 		eventually(t, "requests go on", func() bool { return requests.Load() >= target || t.Failed() })
 		if now := statsOf(p.stats(), "web", old).Accepted; now != accepted {
-			t.Errorf("swap %d: %s got %d requests after its drain", i, old, now-accepted)
+			t.Errorf("swap %d: %s got %d requests after the table", i, old, now-accepted)
 		}
 		addsUp(t, p.stats())
 	}
@@ -398,26 +400,102 @@ func TestDrainInBubble(t *testing.T) {
 	})
 }
 
-// Idle connections to an upstream are closed before anybody may stop the instance.
+// Idle connections to an upstream are closed before anybody may stop the instance: by the
+// table, and not by their idle time, which is taken away here. So is one that is in use when
+// the table comes.
 func TestIdleConnectionsCloseWithUpstream(t *testing.T) {
 	for name, after := range map[string]Service{"weight 0": web(rel("r1", 0)), "removed": web(), "replaced": web(rel("r1", 100))} {
-		t.Run(name, func(t *testing.T) {
-			closed := make(chan struct{})
-			f := faked(t, func(_ int64, c *fakeConn) {
-				c.request()
-				c.say(ok("x"))
-				c.request() // ends with the connection
-				close(closed)
-			})
-			p := start(t, Config{}, web(rel("r1", 100, f.Upstream)))
-			p.do("GET", "/", "")
-			p.apply(2, after)
-			await(t, "the connection is closed", closed)
+		for _, byDoor := range []bool{false, true} {
+			for _, inUse := range []bool{false, true} {
+				t.Run(fmt.Sprintf("%s, door %t, in use %t", name, byDoor, inUse), func(t *testing.T) {
+					arrived, goOn, closed := make(chan struct{}), make(chan struct{}), make(chan struct{})
+					f := faked(t, func(_ int64, c *fakeConn) {
+						c.request()
+						close(arrived)
+						<-goOn
+						c.say(ok("x"))
+						c.request() // ends with the connection
+						close(closed)
+					})
+					p := start(t, Config{}, web(rel("r1", 100, f.Upstream)))
+					p.withoutIdleTime()
+					client := p.http
+					if byDoor {
+						client = p.clientOf(true)
+					}
+					answered := make(chan error, 1)
+					go func() {
+						resp, err := client.Get(p.url)
+						if err == nil {
+							_, err = io.ReadAll(resp.Body)
+							resp.Body.Close()
+						}
+						answered <- err
+					}()
+					await(t, "the request arrives", arrived)
+					if !inUse {
+						close(goOn)
+					}
+					wait := func() {
+						if err := await(t, "the answer", answered); err != nil {
+							t.Error(err)
+						}
+						p.settle()
+						p.withoutIdleTime()
+					}
+					if !inUse {
+						wait()
+					}
+					p.apply(2, after)
+					if inUse {
+						close(goOn)
+						wait()
+					}
+					await(t, "the connection is closed", closed)
+				})
+			}
+		}
+	}
+}
+
+// withoutIdleTime has the connections to upstreams that are idle, and those of the door that
+// will be, stay so for ever.
+func (r *running) withoutIdleTime() {
+	for _, l := range r.loops {
+		l.do(func() {
+			for _, p := range l.registry.pools {
+				if t := p.upstream.transport(&r.cfg); t.IdleConnTimeout > 0 { // before it is used
+					t.IdleConnTimeout = 0
+				}
+			}
+			for i := range l.slots.list {
+				if s := l.slots.list[i].socket; s != nil {
+					if c, ok := s.handler.(*upstreamConn); ok && c.exchange == nil {
+						l.timers.set(&c.timer, time.Time{})
+					}
+				}
+			}
 		})
 	}
 }
 
 func TestIdleConnectionsAreShortLived(t *testing.T) {
+	t.Run("of the door", func(t *testing.T) {
+		closed := make(chan struct{})
+		f := faked(t, func(_ int64, c *fakeConn) {
+			c.request()
+			c.say(ok("x"))
+			c.request()
+			close(closed)
+		})
+		p := start(t, Config{}, web(rel("r1", 100, f.Upstream)))
+		if resp, err := p.clientOf(true).Get(p.url); err != nil {
+			t.Error(err)
+		} else {
+			resp.Body.Close()
+		}
+		await(t, "the connection is closed by the proxy", closed)
+	})
 	closed := make(chan struct{})
 	f := faked(t, func(n int64, c *fakeConn) {
 		for {

@@ -598,6 +598,45 @@ func TestDoorShutdown(t *testing.T) {
 	})
 }
 
+// A client that speaks HTTP/2 and has nothing to ask just then is told to go when the proxy
+// ends, and when another takes over, rather than met with the end of its connection.
+func TestIdleClientsAreToldToGo(t *testing.T) {
+	for name, end := range map[string]func(*running){
+		"the end": func(p *running) {
+			if err := p.Shutdown(p.t.Context(), patience); err != nil {
+				p.t.Error(err)
+			}
+		},
+		"a takeover": func(p *running) { p.successor(Config{}) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			p := start(t, Config{}, web(rel("r1", 100, saying(t, "x"))))
+			conn, r := p.raw(http2.ClientPreface)
+			f := http2.NewFramer(conn, r)
+			if err := f.WriteSettings(); err != nil {
+				t.Fatal(err)
+			}
+			// next reads up to a frame for which is holds.
+			next := func(what string, is func(http2.Frame) bool) {
+				t.Helper()
+				for {
+					frame, err := f.ReadFrame()
+					if err != nil {
+						t.Fatalf("%v, want %s", err, what)
+					}
+					if is(frame) {
+						return
+					}
+				}
+			}
+			next("settings", func(f http2.Frame) bool { s, ok := f.(*http2.SettingsFrame); return ok && s.IsAck() })
+			end(p)
+			next("GOAWAY", func(f http2.Frame) bool { _, ok := f.(*http2.GoAwayFrame); return ok })
+			conn.Close()
+		})
+	}
+}
+
 // Who speaks HTTP/2 to a proxy that ends is told that nothing was looked at.
 func TestFarewell(t *testing.T) {
 	f := http2.NewFramer(nil, bytes.NewReader(http2Farewell()))

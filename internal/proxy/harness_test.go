@@ -22,7 +22,16 @@ import (
 	"github.com/segue-deploy/segue/internal/health"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	if address := os.Getenv(idleClientsVariable); address != "" {
+		if err := runIdleClients(address); err != nil {
+			fmt.Fprintln(os.Stderr, "idle clients:", err)
+			os.Exit(1)
+		}
+		os.Exit(0)
+	}
+	goleak.VerifyTestMain(m)
+}
 
 // patience is a safety net for what is waited for, and no measure of anything.
 const patience = 30 * time.Second

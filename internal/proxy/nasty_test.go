@@ -454,11 +454,109 @@ func TestClientGone(t *testing.T) {
 
 func isReset(err error) bool { return err != nil && strings.Contains(err.Error(), "reset") }
 
+// TestSlowHeadIsGivenUp has clients send nothing at first, or a part of a head and then
+// nothing, or a byte now and then without end. Their connections are closed.
 func TestSlowHeadIsGivenUp(t *testing.T) {
-	p := start(t, Config{ReadHeaderTimeout: 50 * time.Millisecond}, web(rel("r1", 100, saying(t, "x"))))
-	_, r := p.raw("GET / HTTP/1.1\r\nHost: a\r\nX-Slow:")
-	if _, err := r.ReadByte(); !errors.Is(err, io.EOF) {
-		t.Errorf("half a head: %v, want the end of the connection", err)
+	for _, c := range []struct {
+		name, first string
+		answered    bool
+		// more is sent again and again.
+		more string
+	}{
+		{"nothing", "", false, ""},
+		{"half a head", "GET / HTTP/1.1\r\nHost: a\r\nX-Slow:", false, ""},
+		{"half of the second head", plainGet + "GET / HTTP/1.1\r\nHost: a\r\nX-Slow:", true, ""},
+		{"a byte now and then", "GET / HTTP/1.1\r\nHost: a\r\nX-Slow:", false, "x"},
+		{"a byte now and then of the second head", plainGet + "GET / HTTP/1.1\r\nHost: a\r\nX-Slow:", true, "x"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			p := start(t, Config{ReadHeaderTimeout: 50 * time.Millisecond, IdleTimeout: time.Hour}, web(rel("r1", 100, saying(t, "x"))))
+			conn, r := p.raw(c.first)
+			if c.answered {
+				response(t, r)
+			}
+			ended, stopped := make(chan struct{}), make(chan struct{})
+			go func() {
+				defer close(stopped)
+				for tick := time.NewTicker(5 * time.Millisecond); c.more != ""; {
+					select {
+					case <-tick.C:
+						io.WriteString(conn, c.more)
+					case <-ended:
+						return
+					}
+				}
+			}()
+			// With a reset if a byte comes after it.
+			if got, err := r.ReadByte(); !errors.Is(err, io.EOF) && !isReset(err) {
+				t.Errorf("the client gets %q and %v, want the end", got, err)
+			}
+			close(ended)
+			<-stopped
+		})
+	}
+}
+
+// TestBuffersAreBounded: of what one side sends the proxy takes no more than a buffer as long
+// as the other side takes nothing, in either direction; the rest stays with the sender.
+func TestBuffersAreBounded(t *testing.T) {
+	// The one that is in flight, with its loop's lock held.
+	inFlight := func(p *running, look func(x *exchange) bool) (found bool) {
+		l := p.loops[0]
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		if a := l.registry.accounts[accountKey{"web", "r1"}]; a != nil && a.flights.first != nil {
+			x := a.flights.first.owner.(*exchange)
+			return x.up != nil && look(x)
+		}
+		return false
+	}
+	for _, framing := range []string{"Content-Length: 1000000000000", "Transfer-Encoding: chunked"} {
+		body := func() io.Reader {
+			if framing == "Transfer-Encoding: chunked" {
+				return io.MultiReader(strings.NewReader("fffffffffff\r\n"), zeros{})
+			}
+			return zeros{}
+		}
+		t.Run("a request, "+framing, func(t *testing.T) {
+			hold := make(chan struct{})
+			defer close(hold)
+			f := faked(t, func(_ int64, c *fakeConn) { <-hold })
+			p := start(t, Config{Loops: 1}, web(rel("r1", 100, f.Upstream)))
+			conn, _ := p.raw("POST / HTTP/1.1\r\nHost: a\r\n" + framing + "\r\n\r\n")
+			go io.Copy(conn, body())
+			eventually(t, "the client has to wait", func() bool {
+				return inFlight(p, func(x *exchange) bool {
+					u := &x.upload
+					if cap(u.out) > bufferSize || len(x.client.in) > bufferSize {
+						t.Fatalf("%d bytes are kept of the request, and %d of what came", cap(u.out), len(x.client.in))
+					}
+					return u.sent < len(u.out) && u.room() == 0 && hasBytes(x.client.fd)
+				})
+			})
+			conn.Close()
+		})
+		t.Run("an answer, "+framing, func(t *testing.T) {
+			f := faked(t, func(_ int64, c *fakeConn) {
+				c.request()
+				c.say("HTTP/1.1 200 OK\r\n" + framing + "\r\n\r\n")
+				io.Copy(c, body())
+			})
+			p := start(t, Config{Loops: 1}, web(rel("r1", 100, f.Upstream)))
+			conn, _ := p.raw(plainGet)
+			eventually(t, "the instance has to wait", func() bool {
+				return inFlight(p, func(x *exchange) bool {
+					a := &x.answer
+					if cap(a.piece) > bufferSize || cap(a.pre) > bufferSize {
+						t.Fatalf("%d bytes are kept of the answer, %d before them", cap(a.piece), cap(a.pre))
+					}
+					full := a.pending() || a.pipe != nil && a.pipe.have > 0
+					return full && !x.client.writable && hasBytes(x.up.fd)
+				})
+			})
+			conn.Close()
+		})
 	}
 }
 

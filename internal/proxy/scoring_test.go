@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -379,17 +380,42 @@ func TestScoresOverATakeover(t *testing.T) {
 	}
 }
 
-// A request that was drawn by its client before, and waited for another table in which
-// clients are nothing, is scored for itself.
+// A request that was drawn by its client, before anything was scored, and waits in a queue
+// for another table, by which clients are nothing and requests are scored, is scored for
+// itself.
 func TestScoredAfterStickiness(t *testing.T) {
-	up := saying(t, "fine")
-	p := start(t, Config{}, scoredCanary(50, up, up))
-	p.settle()
-	f := &flight{loop: p.loops[0], session: 7}
-	s := p.loops[0].table.services[0]
-	f.service = s
-	p.loops[0].do(func() { s.chooseFor(f, func(int) int { return 0 }) })
-	if f.session != 0 || f.scored.session != -1 || !f.scored.counts {
-		t.Errorf("it is scored by %+v", f.scored)
+	busy, goOn := make(chan struct{}, 2), make(chan struct{})
+	up := handled(t, func(w http.ResponseWriter, r *http.Request) {
+		busy <- struct{}{}
+		<-goOn
+	})
+	sticky := limited(1, 2, patience, canary(50, up, up).Releases...)
+	sticky.Candidate, sticky.Sticky = "r2", &Sticky{Header: "X-User"}
+	p := start(t, Config{}, sticky)
+	var all sync.WaitGroup
+	ask := func() {
+		all.Go(func() {
+			if resp, text, err := p.try("GET", "/", "", "X-User", "ann"); err != nil || resp.StatusCode != 200 {
+				t.Errorf("%v, %s, %v", resp, text, err)
+			}
+		})
+	}
+	ask()
+	await(t, "the first is at its instance", busy)
+	ask()
+	eventually(t, "the second waits", func() bool { return serviceStats(p.stats(), "web").Queued.Now == 1 })
+	applied := make(chan error, 1)
+	// Beside, since what goes wrong here leaves the loop's lock behind.
+	go func() {
+		applied <- p.Apply(context.Background(), Table{Version: 2, Services: []Service{scoredCanary(50, up, up)}})
+	}()
+	if err := await(t, "the table is in force", applied); err != nil {
+		t.Fatal(err)
+	}
+	await(t, "the second is at its instance", busy)
+	close(goOn)
+	all.Wait()
+	if s := total(p.soFar("")); s.Requests != 1 || s.Failed != 0 {
+		t.Errorf("the score is %+v, want that of one request", s)
 	}
 }

@@ -730,9 +730,13 @@ func (k trick) run(t *testing.T, inBytes, pipelined bool) {
 				c.say(k.answer[i : i+1])
 				p.taken()
 			}
-			if !k.extra {
-				return
+			if k.extra {
+				// It isn't closed, and yet no good for another request.
+				if req, _ := c.request(); req != nil {
+					t.Errorf("%s comes on the connection of the trick", req.RequestURI)
+				}
 			}
+			return
 		}
 	})
 	p = start(t, Config{Loops: 1}, web(rel("r1", 100, up.Upstream)))
@@ -780,7 +784,7 @@ func TestAnswersThatNobodyAskedFor(t *testing.T) {
 	for _, late := range []string{ok("poison"), "HTTP/1.1 408 Request Timeout\r\nContent-Length: 0\r\nConnection: close\r\n\r\n", "HTTP/1.1 103 Early Hints\r\n\r\n", "x"} {
 		for _, method := range []string{"GET", "POST"} {
 			t.Run(fmt.Sprintf("%s after %.20q", method, late), func(t *testing.T) {
-				closed := make(chan struct{})
+				idle, closed := make(chan struct{}), make(chan struct{})
 				up := faked(t, func(n int64, c *fakeConn) {
 					for req, _ := c.request(); req != nil; req, _ = c.request() {
 						c.say(ok("to " + req.RequestURI))
@@ -791,6 +795,7 @@ func TestAnswersThatNobodyAskedFor(t *testing.T) {
 					if n == 1 {
 						p := c.Conn.(*net.TCPConn)
 						p.SetReadDeadline(time.Now().Add(patience))
+						<-idle
 						c.say(late)
 						if _, err := c.r.ReadByte(); errors.Is(err, io.EOF) || isReset(err) {
 							close(closed)
@@ -802,6 +807,9 @@ func TestAnswersThatNobodyAskedFor(t *testing.T) {
 				if got := gotten(r, "GET"); got != "200 to /first" {
 					t.Errorf("the client gets %q", got)
 				}
+				p.settle()
+				p.withoutIdleTime()
+				close(idle)
 				await(t, "the upstream's connection is closed", closed)
 				io.WriteString(conn, method+" /next HTTP/1.1\r\nHost: web\r\n\r\n")
 				if got := gotten(r, method); got != "200 to /next" {

@@ -696,6 +696,9 @@ func TestHalfClosedClients(t *testing.T) {
 		}
 	})
 	t.Run("of an answer that takes its time", func(t *testing.T) {
+		looked := make(chan struct{})
+		goOn := sync.OnceFunc(func() { close(looked) })
+		defer goOn()
 		up := faked(t, func(_ int64, c *fakeConn) {
 			c.request()
 			// For a second the proxy mustn't give up.
@@ -704,11 +707,25 @@ func TestHalfClosedClients(t *testing.T) {
 			if _, err := c.r.ReadByte(); !errors.As(err, &timeout) || !timeout.Timeout() {
 				t.Errorf("the proxy gave up: %v", err)
 			}
+			<-looked
 			c.say(ok("at last"))
 		})
 		p := start(t, Config{}, web(rel("r1", 100, up.Upstream)))
 		conn, r := p.raw("POST / HTTP/1.1\r\nHost: web\r\nContent-Length: 5\r\n\r\nhello")
 		half(conn)
+		// It may as well have gone, and isn't waited for as long as one that hasn't.
+		eventually(t, "it is waited for no longer than a while", func() (is bool) {
+			for _, l := range p.loops {
+				l.do(func() {
+					for _, c := range l.clients() {
+						left := l.timers.left(&c.timer, l.now)
+						is = is || c.ended && 0 < left && left <= halfClosedGrace
+					}
+				})
+			}
+			return is
+		})
+		goOn()
 		if got := gotten(r, "POST"); got != "200 at last" {
 			t.Errorf("%q", got)
 		}
