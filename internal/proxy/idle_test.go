@@ -239,8 +239,11 @@ func askOnce(conn net.Conn, path string) error {
 		return fmt.Errorf("read the answer: %w", err)
 	}
 	body, err := io.ReadAll(resp.Body)
-	if err != nil || resp.StatusCode != 200 || resp.Close || string(body) != "to "+path {
-		return fmt.Errorf("the answer to %s is %s, close: %v, %q, %v", path, resp.Status, resp.Close, body, err)
+	if err != nil {
+		return fmt.Errorf("read the answer's body: %w", err)
+	}
+	if resp.StatusCode != 200 || resp.Close || string(body) != "to "+path {
+		return fmt.Errorf("the answer to %s is %s, close: %v, %q", path, resp.Status, resp.Close, body)
 	}
 	return nil
 }
