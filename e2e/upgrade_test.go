@@ -124,8 +124,8 @@ func TestTenUpgrades(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer ws.CloseNow()
-	kept := s.keptClient()
 	binaries := []string{s.another(1), s.another(2)}
+	kept := s.keptClient()
 	first := s.versions()
 	last := first
 	upgrades := 0

@@ -60,8 +60,8 @@ func newClientConn(l *loop, from netip.Addr) *clientConn {
 	c := &clientConn{origin: l.p.originOf(from), since: l.now}
 	c.loop = l
 	c.timer.owner = c
-	// A client that sends nothing at first may take as long as for a head.
-	l.timers.set(&c.timer, l.now.Add(l.p.cfg.ReadHeaderTimeout))
+	// A client that connects before it has something to ask is as idle as between requests.
+	l.timers.set(&c.timer, l.now.Add(l.p.cfg.IdleTimeout))
 	return c
 }
 

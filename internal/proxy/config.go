@@ -30,10 +30,10 @@ type Config struct {
 	ResponseHeaderTimeout time.Duration
 
 	// ReadHeaderTimeout is the longest that a client may take for the head of a
-	// request (10 s).
+	// request, from its first byte (10 s).
 	ReadHeaderTimeout time.Duration
-	// IdleTimeout is how long a client's connection is kept between two
-	// requests (75 s).
+	// IdleTimeout is how long a client's connection is kept before the first
+	// request and between two (75 s).
 	IdleTimeout time.Duration
 	// StallTimeout is the longest that a client may send nothing of a body that
 	// is waited for, or take nothing of an answer (60 s).

@@ -463,7 +463,6 @@ func TestSlowHeadIsGivenUp(t *testing.T) {
 		// more is sent again and again.
 		more string
 	}{
-		{"nothing", "", false, ""},
 		{"half a head", "GET / HTTP/1.1\r\nHost: a\r\nX-Slow:", false, ""},
 		{"half of the second head", plainGet + "GET / HTTP/1.1\r\nHost: a\r\nX-Slow:", true, ""},
 		{"a byte now and then", "GET / HTTP/1.1\r\nHost: a\r\nX-Slow:", false, "x"},
@@ -496,6 +495,29 @@ func TestSlowHeadIsGivenUp(t *testing.T) {
 			<-stopped
 		})
 	}
+}
+
+// TestEarlyConnection: a client that connects before it has something to ask has as long as
+// between two requests, and no longer.
+func TestEarlyConnection(t *testing.T) {
+	const short = 50 * time.Millisecond
+	r1 := rel("r1", 100, saying(t, "x"))
+	t.Run("asks later", func(t *testing.T) {
+		p := start(t, Config{ReadHeaderTimeout: short, IdleTimeout: time.Hour}, web(r1))
+		conn, r := p.raw("")
+		time.Sleep(4 * short)
+		io.WriteString(conn, plainGet)
+		if resp, _ := response(t, r); resp.StatusCode != 200 {
+			t.Errorf("the client gets %s", resp.Status)
+		}
+	})
+	t.Run("never asks", func(t *testing.T) {
+		p := start(t, Config{ReadHeaderTimeout: time.Hour, IdleTimeout: short}, web(r1))
+		_, r := p.raw("")
+		if got, err := r.ReadByte(); !errors.Is(err, io.EOF) {
+			t.Errorf("the client gets %q and %v, want the end", got, err)
+		}
+	})
 }
 
 // TestBuffersAreBounded: of what one side sends the proxy takes no more than a buffer as long
@@ -591,20 +613,31 @@ func TestMaxConnections(t *testing.T) {
 		io.WriteString(w, "x")
 	})
 	p := start(t, Config{MaxConnections: 2}, web(rel("r1", 100, up)))
-	var readers []*bufio.Reader
+	answers := make(chan error)
 	for range 4 {
 		_, r := p.raw("GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
-		readers = append(readers, r)
+		go func() {
+			resp, err := http.ReadResponse(r, nil)
+			if err == nil && resp.StatusCode != 200 {
+				err = errors.New(resp.Status)
+			}
+			answers <- err
+		}()
 	}
-	eventually(t, "two requests are in flight", func() bool { return statsOf(p.stats(), "web", "r1").InFlight == 2 })
-	if s := p.stats(); s.ConnectionsOpen != 2 || s.ConnectionsAccepted != 2 {
-		t.Errorf("%d open of %d accepted, want 2 of 2", s.ConnectionsOpen, s.ConnectionsAccepted)
-	}
-	close(hold)
-	for _, r := range readers { // the others have waited, and are served now
-		if resp, err := http.ReadResponse(r, nil); err != nil || resp.StatusCode != 200 {
-			t.Error(resp, err)
+	for accepted := range uint64(3) { // 2, 3, and 4
+		accepted += 2
+		eventually(t, "two requests are in flight, and no more connections accepted", func() bool {
+			s := p.stats()
+			return statsOf(s, "web", "r1").InFlight == 2 && s.ConnectionsAccepted == accepted && s.ConnectionsOpen == 2
+		})
+		hold <- struct{}{} // The next one is served while another still takes its time.
+		if err := <-answers; err != nil {
+			t.Error(err)
 		}
+	}
+	hold <- struct{}{}
+	if err := <-answers; err != nil {
+		t.Error(err)
 	}
 }
 
