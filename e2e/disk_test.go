@@ -28,7 +28,7 @@ func TestFullDisk(t *testing.T) {
 	s.deploy(release{version: "1"}, 0)
 	l := s.load(prove.Config{Rate: 100})
 	l.answersFrom("r1", time.Time{})
-	done := s.deployBeside(release{version: "2", bake: 5 * time.Second})
+	done := s.deployBeside(release{version: "2", bake: 20 * time.Second})
 	l.answersFrom("r2", time.Now())
 
 	fill := filepath.Join(s.Dir, "fill")

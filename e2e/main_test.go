@@ -33,6 +33,11 @@ var built binaries
 func TestMain(m *testing.M) { os.Exit(runTests(m)) }
 
 func runTests(m *testing.M) int {
+	// The race detector would wait for a second at the end of each program.
+	if err := os.Setenv("GORACE", "atexit_sleep_ms=0"); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
 	dir, err := os.MkdirTemp("", "segue-e2e-bin-")
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)

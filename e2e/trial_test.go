@@ -262,7 +262,7 @@ health: {notify: true, start_deadline: %s}
 strategy:
   worker: {order: %s, bake: %s}
 stop_signal: %s
-stop_grace: 15s
+stop_grace: 30s
 %s%s`, command, w.dir, cmp.Or(w.behaviour, "ok"), instances, cmp.Or(w.deadline, 30*time.Second),
 		order, cmp.Or(w.bake, 200*time.Millisecond), cmp.Or(w.signal, "TERM"), keepsLogs, w.more)
 }

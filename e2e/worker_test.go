@@ -12,8 +12,9 @@ import (
 	"time"
 )
 
-// longJob is how long a job takes that is under way while instances are stopped.
-const longJob = "3s"
+// longJob is how long a job takes that is under way while instances are stopped: longer than
+// it takes from its beginning to the step that stops them.
+const longJob = "10s"
 
 // jobs is a stage on which examples/worker is stable, and its queue, which is empty.
 func jobs(t *testing.T, w workerSpec) (*stage, *queue) {

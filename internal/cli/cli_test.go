@@ -28,6 +28,10 @@ func TestMain(m *testing.M) {
 	testscript.Main(tests{m}, map[string]func(){"segue": Main, "web-service": runService})
 }
 
+// programsEnd is for the race detector, which would wait for a second at the end of each
+// program.
+const programsEnd = "atexit_sleep_ms=0"
+
 // TestScripts are scenarios at a prompt, without a daemon.
 func TestScripts(t *testing.T) {
 	testscript.Run(t, testscript.Params{
@@ -40,6 +44,7 @@ func TestScripts(t *testing.T) {
 		},
 		Setup: func(e *testscript.Env) error {
 			e.Setenv("SEGUE_STATE_DIR", e.WorkDir+"/state")
+			e.Setenv("GORACE", programsEnd)
 			return nil
 		},
 	})

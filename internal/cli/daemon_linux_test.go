@@ -33,6 +33,7 @@ func TestDaemonScripts(t *testing.T) {
 			}
 			e.Defer(func() { removeState(e.T(), dir) })
 			e.Setenv("SEGUE_STATE_DIR", dir)
+			e.Setenv("GORACE", programsEnd)
 			return nil
 		},
 	})
@@ -51,7 +52,7 @@ func removeState(t testscript.T, dir string) {
 // segue is the program under test with a script's state directory.
 func segue(ts *testscript.TestScript, args ...string) *exec.Cmd {
 	cmd := exec.Command("segue", args...)
-	cmd.Env = append(os.Environ(), "SEGUE_STATE_DIR="+ts.Getenv("SEGUE_STATE_DIR"))
+	cmd.Env = append(os.Environ(), "SEGUE_STATE_DIR="+ts.Getenv("SEGUE_STATE_DIR"), "GORACE="+programsEnd)
 	return cmd
 }
 
