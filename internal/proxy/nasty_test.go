@@ -641,6 +641,50 @@ func TestMaxConnections(t *testing.T) {
 	}
 }
 
+// TestRoomOfTheDoor: a client that waits for room is served when a connection ends that no
+// loop has.
+func TestRoomOfTheDoor(t *testing.T) {
+	p := start(t, Config{MaxConnections: 2}, web(rel("r1", 100, saying(t, "x"))))
+	p.raw("") // stays
+	c := p.clientOf(true)
+	if got := <-p.asking(c, http.MethodGet); got != "x" {
+		t.Fatal(got)
+	}
+	_, r := p.raw(plainGet)
+	eventually(t, "the loops have no room", p.clients.full.Load)
+	c.CloseIdleConnections()
+	if resp, _ := response(t, r); resp.StatusCode != 200 {
+		t.Errorf("the client gets %s", resp.Status)
+	}
+}
+
+// TestClientsTellOfRoom: who waits hears of room where there was none, and of the end of the
+// last connection, but not of every one.
+func TestClientsTellOfRoom(t *testing.T) {
+	told := 0
+	c := clients{limit: 3, changed: func() { told++ }}
+	for _, step := range []struct {
+		name     string
+		do       func() bool
+		ok       bool
+		wantTold int
+	}{
+		{"first", c.reserve, true, 0},
+		{"second", c.reserve, true, 0},
+		{"end of one that nobody waits for", func() bool { c.release(); return true }, true, 0},
+		{"second", c.reserve, true, 0},
+		{"third", c.reserve, true, 0},
+		{"one too many", c.reserve, false, 0},
+		{"end of one", func() bool { c.release(); return true }, true, 1},
+		{"end of another", func() bool { c.release(); return true }, true, 1},
+		{"end of the last", func() bool { c.release(); return true }, true, 2},
+	} {
+		if ok := step.do(); ok != step.ok || told != step.wantTold {
+			t.Fatalf("%s: %v, and told %d times; want %v, %d times", step.name, ok, told, step.ok, step.wantTold)
+		}
+	}
+}
+
 func TestNoClientWaitsForTable(t *testing.T) {
 	p := start(t, Config{})
 	conn, r := p.raw("GET / HTTP/1.1\r\nHost: a\r\n\r\n")

@@ -1,7 +1,9 @@
 package proxy
 
 import (
+	"errors"
 	"io"
+	"net"
 	"net/http"
 	"runtime"
 	"strings"
@@ -318,4 +320,40 @@ func TestEndIsTold(t *testing.T) {
 	close(seen)
 	<-written
 	conn.Close()
+}
+
+// TestDoorTellsTheEnd: before a connection of the door is closed, its client can be told the
+// end, and go on sending until it has seen it.
+func TestDoorTellsTheEnd(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	client, err := net.Dial("tcp", l.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer client.Close()
+	conn, err := l.Accept()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	door := &doorConn{Conn: conn}
+	if err := door.CloseWrite(); err != nil {
+		t.Fatal(err)
+	}
+	if err := client.SetReadDeadline(time.Now().Add(patience)); err != nil {
+		t.Fatal(err)
+	}
+	if n, err := client.Read(make([]byte, 1)); !errors.Is(err, io.EOF) {
+		t.Errorf("the client reads %d bytes and %v, want the end", n, err)
+	}
+	if _, err := io.WriteString(client, "x"); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := io.ReadFull(door, make([]byte, 1)); err != nil {
+		t.Errorf("what the client sends: %v", err)
+	}
 }
