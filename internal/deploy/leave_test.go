@@ -28,11 +28,11 @@ type leaving struct {
 
 func (l *leaving) stops(ctx context.Context, d driver.Driver, release string, left int) {
 	all, err := d.List(ctx)
-	if err != nil {
-		return
-	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	if err != nil {
+		l.wrong = append(l.wrong, err.Error())
+	}
 	for _, in := range all {
 		if in.Release != release || in.Index <= left {
 			continue

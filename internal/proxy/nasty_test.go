@@ -454,8 +454,8 @@ func TestClientGone(t *testing.T) {
 
 func isReset(err error) bool { return err != nil && strings.Contains(err.Error(), "reset") }
 
-// TestSlowHeadIsGivenUp has clients send nothing at first, or a part of a head and then
-// nothing, or a byte now and then without end. Their connections are closed.
+// TestSlowHeadIsGivenUp has clients send a part of a head and then nothing, or a byte now and
+// then without end. Their connections are closed.
 func TestSlowHeadIsGivenUp(t *testing.T) {
 	for _, c := range []struct {
 		name, first string
